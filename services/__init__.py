@@ -1,0 +1,1 @@
+"""The runtime of `whodid`: what a serving image holds. Never imports `training`."""

@@ -1,0 +1,124 @@
+"""ModelCard: a network's weights and everything needed to use them rightly, in one record.
+
+Preprocessing lives here and nowhere else, so what a network was trained on is what it is served.
+"""
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from services.contracts.message import Message, Seconds, Sha256
+
+Task = Literal["person_detection", "face_detection", "face_embedding", "action"]
+
+
+class Weights(Message):
+    """The one file an engine opens."""
+
+    file: str = Field(pattern=r"^[A-Za-z0-9._-]+$", description="Name beside the card, never a path.")
+    sha256: Sha256
+    size_bytes: int = Field(gt=0)
+    format: Literal["onnx", "tensorflow"]
+
+
+class FaceChipSpec(Message):
+    """How a face is cut for an embedder: a similarity warp of five landmarks onto `template`."""
+
+    size_px: int = Field(gt=0, description="Side of the square chip.")
+    template: tuple[tuple[float, float], ...] = Field(
+        min_length=5,
+        max_length=5,
+        description="Eyes (left in the image first), nose, mouth corners; xy as a share of the side.",
+    )
+    channels: Literal["RGB", "BGR"]
+    mean: tuple[float, float, float] = Field(description="Subtracted per channel from 0-255 values.")
+    scale: float = Field(gt=0, description="Multiplied after the mean is subtracted.")
+
+
+class WindowSpec(Message):
+    """The one sampling rule: `frames` pictures of a track, `rate_hz` apart, a window every stride."""
+
+    frames: int = Field(gt=1)
+    rate_hz: float = Field(gt=0)
+    stride_seconds: float = Field(gt=0)
+    size_px: int = Field(gt=0, description="Side of the square body crop, letterboxed.")
+    motion: bool = Field(description="Whether the network also reads the track's box motion.")
+
+    @property
+    def duration_seconds(self) -> Seconds:
+        """From the first picture of a window to the end of the last one's share of time."""
+        return self.frames / self.rate_hz
+
+
+class EmbeddingSpec(Message):
+    """What an embedder's numbers mean. Similarities hold inside one `space` only."""
+
+    space: str = Field(min_length=1)
+    dimension: int = Field(gt=0)
+
+
+class IdentificationCalibration(Message):
+    """Where a similarity becomes a match, measured at a stated false-positive identification rate.
+
+    Source: ISO/IEC 19795-1 (open-set identification, FPIR and FNIR).
+    """
+
+    space: str
+    threshold: float = Field(ge=-1, le=1)
+    ambiguity_margin: float = Field(ge=0, description="Closer to the runner-up than this: abstain.")
+    fpir: float = Field(gt=0, lt=1, description="Strangers named, as a share, at this threshold.")
+    fnir: float = Field(ge=0, le=1, description="Enrolled people missed, as a share, at this threshold.")
+    gallery_size: int = Field(gt=0)
+    protocol: str
+    data: str = Field(description="Which people it was measured on, with the data's licence.")
+
+
+class ActionCalibration(Message):
+    """Turns an action network's logits into probabilities that mean something, and then segments."""
+
+    temperature: float = Field(gt=0, description="Logits are divided by it (Guo et al. 2017, temperature scaling).")
+    enter_probability: float = Field(gt=0, lt=1, description="A segment opens at or above this.")
+    leave_probability: float = Field(gt=0, lt=1, description="It stays open at or above this.")
+    minimum_seconds: float = Field(ge=0, description="Shorter segments are dropped.")
+
+
+class Lineage(Message):
+    """Where the weights came from: enough to find, or to make again, the exact bytes."""
+
+    source: str = Field(description="A PyPI release and file, or the training command.")
+    git_commit: str | None = None
+    data_md5: str | None = Field(None, description="The `md5` of data/ in data.dvc.")
+    run_id: str | None = Field(None, description="MLflow run.")
+
+
+class ModelCard(Message):
+    """One model version: weights by digest, preprocessing, classes, thresholds, lineage, licence."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$")
+    version: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]*$")
+    task: Task
+    description: str
+    weights: Weights
+    licence: str = Field(description="SPDX identifier.")
+    lineage: Lineage
+    minimum_confidence: float | None = Field(None, ge=0, le=1, description="Detectors: below it, no detection.")
+    chip: FaceChipSpec | None = None
+    embedding: EmbeddingSpec | None = None
+    identification: IdentificationCalibration | None = None
+    window: WindowSpec | None = None
+    classes: tuple[str, ...] = ()
+    action: ActionCalibration | None = None
+    metrics: dict[str, float] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _parts_fit_the_task(self) -> "ModelCard":
+        needed: dict[str, tuple[str, ...]] = {
+            "person_detection": ("minimum_confidence",),
+            "face_detection": ("minimum_confidence",),
+            "face_embedding": ("chip", "embedding"),
+            "action": ("window", "classes", "action"),
+        }
+        missing = [part for part in needed[self.task] if not getattr(self, part) and getattr(self, part) != 0]
+        if missing:
+            raise ValueError(f"a {self.task} card needs {', '.join(missing)}")
+        return self

@@ -1,0 +1,69 @@
+"""What the `events` service is handed by the Ensemble and answers: who did what, from when to when."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from services.contracts.action import Action, ActionResponse
+from services.contracts.clip import ClipRef, ModelRef
+from services.contracts.identity import GalleryRef, Identity, IdentityResponse
+from services.contracts.message import Message, Seconds, Sha256
+from services.contracts.tracks import EvidenceRef, TrackSummary, Video
+
+
+class Failure(Message):
+    """The error body of a service; the router merges a soft branch's without marking it."""
+
+    error: str
+
+
+class EventsRequest(Message):
+    """The Ensemble's map: each branch's answer, or its error body."""
+
+    identity: IdentityResponse | Failure
+    action: ActionResponse | Failure
+
+
+class Provenance(Message):
+    """Which exact models, gallery and evidence said so. Null where that branch failed."""
+
+    evidence_sha256: Sha256
+    tracks: tuple[ModelRef, ...]
+    identity: tuple[ModelRef, ...] | None
+    action: tuple[ModelRef, ...] | None
+    gallery: GalleryRef | None
+
+
+class Event(Message):
+    """Who did what, from when to when, and who says so."""
+
+    event_id: Sha256 = Field(description="Digest of clip, track, decision and versions: a retry gives the same.")
+    clip_id: Sha256
+    track_id: str
+    identity: Identity
+    action: Action
+    start_seconds: Seconds
+    end_seconds: Seconds
+    provenance: Provenance
+
+
+class TrackReport(Message):
+    """One person of the clip, whether or not anything they did became an event."""
+
+    track: TrackSummary
+    identity: Identity
+
+
+class Analysis(Message):
+    """The whole answer for one clip (`analysis.json`)."""
+
+    schema_version: Literal["1"] = "1"
+    status: Literal["complete", "partial"]
+    failures: dict[str, str] = Field(default_factory=dict, description="Branch name to its error.")
+    clip: ClipRef
+    video: Video
+    evidence: EvidenceRef
+    tracks: tuple[TrackReport, ...]
+    events: tuple[Event, ...]
+    provenance: Provenance
+    warnings: tuple[str, ...] = ()
