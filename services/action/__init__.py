@@ -1,0 +1,1 @@
+"""What each track does, from when to when."""
