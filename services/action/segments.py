@@ -82,17 +82,20 @@ def find_segments(
 def _cell_probabilities(windows: WindowProbabilities, edges: NDArray[np.float64]) -> NDArray[np.float64]:
     """(cells, C): the weighted mean of the windows over each cell; zeros where no window reaches."""
     middles = (edges[:-1] + edges[1:]) / 2
-    centres = (windows.start_seconds + windows.end_seconds) / 2
-    halves = (windows.end_seconds - windows.start_seconds) / 2
-    distance = np.abs(middles[:, None] - centres[None, :]) / halves[None, :]
-    weights = np.clip(1 - distance, 0, None)
-    total = weights.sum(axis=1, keepdims=True)
-    return np.divide(weights @ windows.probabilities, total, out=np.zeros((len(middles), windows.probabilities.shape[1])), where=total > 0)
+    sums = np.zeros((len(middles), windows.probabilities.shape[1]))
+    weights = np.zeros((len(middles), 1))
+    # A window covers a handful of cells: a loop over windows stays linear on an hour-long track.
+    for start, end, row in zip(
+        windows.start_seconds, windows.end_seconds, windows.probabilities, strict=True
+    ):
+        first, last = np.searchsorted(middles, (start, end))
+        nearness = 1 - np.abs(middles[first:last, None] - (start + end) / 2) / ((end - start) / 2)
+        sums[first:last] += nearness * row
+        weights[first:last] += nearness
+    return np.divide(sums, weights, out=sums, where=weights > 0)
 
 
-def _open_runs(
-    cells: NDArray[np.float64], calibration: ActionCalibration
-) -> list[tuple[int, int, int]]:
+def _open_runs(cells: NDArray[np.float64], calibration: ActionCalibration) -> list[tuple[int, int, int]]:
     """(action, first cell, last cell) for every run the hysteresis keeps open."""
     runs: list[tuple[int, int, int]] = []
     current, first = -1, 0
@@ -100,7 +103,7 @@ def _open_runs(
         best = int(row.argmax())
         opens = row[best] >= calibration.enter_probability
         holds = current >= 0 and row[current] >= calibration.leave_probability
-        if opens and best != current or not opens and not holds:
+        if (opens and best != current) or not (opens or holds):
             if current >= 0:
                 runs.append((current, first, index - 1))
             current, first = (best if opens else -1), index

@@ -1,0 +1,1 @@
+"""Joins who with what: the events of a clip."""

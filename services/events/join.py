@@ -1,0 +1,97 @@
+"""Who did what, from when to when: identities and action segments, joined on their track."""
+
+import hashlib
+import json
+
+from services.contracts.action import ActionResponse, ActionSegment
+from services.contracts.errors import BadInput
+from services.contracts.events import Analysis, Event, EventsRequest, Failure, Provenance, TrackReport
+from services.contracts.identity import Identity, IdentityResponse
+from services.contracts.tracks import TracksResponse
+
+IDENTITY_FAILED = "the identity service failed"
+
+
+def join_events(request: EventsRequest) -> Analysis:
+    """Join both branches' answers for one clip.
+
+    When one branch failed the other's half is kept and the analysis says `partial`: without
+    identities every event is abstained, without actions there are no events.
+
+    Args:
+        request: The Ensemble's map of branch to answer or error body.
+
+    Returns:
+        Events by start, then track. Event ids are digests, so a retry gives the same ids.
+
+    Raises:
+        BadInput: Both branches failed, or they speak of different evidence.
+    """
+    identity, action = request.identity, request.action
+    tracks = _agreed_tracks(identity, action)
+    identities = (
+        {answer.track_id: answer.identity for answer in identity.identities}
+        if isinstance(identity, IdentityResponse)
+        else {}
+    )
+    nobody = Identity(subject_id=None, decision="abstained", reason=IDENTITY_FAILED)
+    provenance = Provenance(
+        evidence_sha256=tracks.evidence.sha256,
+        tracks=tracks.models,
+        identity=identity.models if isinstance(identity, IdentityResponse) else None,
+        action=action.models if isinstance(action, ActionResponse) else None,
+        gallery=identity.gallery if isinstance(identity, IdentityResponse) else None,
+    )
+    segments = action.segments if isinstance(action, ActionResponse) else ()
+    events = [
+        _event(tracks.clip.clip_id, segment, identities.get(segment.track_id, nobody), provenance)
+        for segment in sorted(segments, key=lambda segment: (segment.start_seconds, segment.track_id))
+    ]
+    branches = {"identity": identity, "action": action}
+    failures = {name: branch.error for name, branch in branches.items() if isinstance(branch, Failure)}
+    return Analysis(
+        status="partial" if failures else "complete",
+        failures=failures,
+        clip=tracks.clip,
+        video=tracks.video,
+        evidence=tracks.evidence,
+        tracks=tuple(
+            TrackReport(track=track, identity=identities.get(track.track_id, nobody))
+            for track in tracks.tracks
+        ),
+        events=tuple(events),
+        provenance=provenance,
+        warnings=tracks.warnings,
+    )
+
+
+def _agreed_tracks(identity: IdentityResponse | Failure, action: ActionResponse | Failure) -> TracksResponse:
+    answers = [branch.tracks for branch in (identity, action) if not isinstance(branch, Failure)]
+    if not answers:
+        raise BadInput(f"both branches failed: identity: {identity.error}; action: {action.error}")  # type: ignore[union-attr]  # no answers, so both are failures
+    if any(other.evidence != answers[0].evidence for other in answers):
+        raise BadInput(
+            f"identity read evidence {answers[0].evidence.sha256}, action {answers[1].evidence.sha256}: "
+            "hand both branches the same tracks response"
+        )
+    return answers[0]
+
+
+def _event(clip_id: str, segment: ActionSegment, identity: Identity, provenance: Provenance) -> Event:
+    said = {
+        "clip_id": clip_id,
+        "segment": segment.model_dump(mode="json"),
+        "identity": identity.model_dump(mode="json"),
+        "provenance": provenance.model_dump(mode="json"),
+    }
+    canonical = json.dumps(said, sort_keys=True, separators=(",", ":")).encode()
+    return Event(
+        event_id=hashlib.sha256(canonical).hexdigest(),
+        clip_id=clip_id,
+        track_id=segment.track_id,
+        identity=identity,
+        action=segment.action,
+        start_seconds=segment.start_seconds,
+        end_seconds=segment.end_seconds,
+        provenance=provenance,
+    )

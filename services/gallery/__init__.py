@@ -1,0 +1,1 @@
+"""Who is enrolled: subjects and their templates, in one embedding space."""

@@ -1,0 +1,1 @@
+"""Who each track is: a subject, unknown, or not said."""

@@ -1,0 +1,101 @@
+"""One decision per track: match, unknown, or abstained."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from services.contracts.card import IdentificationCalibration
+from services.contracts.identity import Candidate, Identity
+from services.gallery.store import Snapshot
+
+# A crop below this says more about blur and pose than about the person (see perception's quality parts).
+MINIMUM_QUALITY = 0.2
+# Votes for somebody else above this share mean the track may hold two people: naming one would be a guess.
+CONFLICT_SHARE = 0.25
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FaceObservation:
+    """One face of a track.
+
+    Attributes:
+        vector: (D,) float32, unit norm.
+        quality: 0 to 1.
+    """
+
+    vector: NDArray[np.float32]
+    quality: float
+
+
+def decide_identity(
+    faces: Sequence[FaceObservation], gallery: Snapshot, calibration: IdentificationCalibration
+) -> Identity:
+    """Pool a track's faces by quality into one template and search the gallery with it.
+
+    A subject's similarity is that of its nearest template. At or above the calibrated threshold the
+    nearest subject matches, unless the runner-up is within the ambiguity margin or a good share of
+    the track's single faces matches somebody else; then it abstains.
+
+    Args:
+        faces: What was seen of the track; may be empty.
+        gallery: Searched in its own embedding space.
+        calibration: Threshold and margin, with the FPIR they were measured at.
+
+    Returns:
+        The decision, with similarity, runner-up and threshold.
+    """
+    threshold = calibration.threshold
+    usable = [face for face in faces if face.quality >= MINIMUM_QUALITY]
+    if not usable:
+        reason = "no face seen" if not faces else f"every face below quality {MINIMUM_QUALITY}"
+        return Identity(subject_id=None, decision="abstained", reason=reason, threshold=threshold)
+    if not gallery.subject_ids:
+        return Identity(subject_id=None, decision="unknown", threshold=threshold)
+
+    qualities = np.array([face.quality for face in usable])
+    vectors = np.stack([face.vector for face in usable])
+    pooled = qualities @ vectors
+    best, *others = _rank_subjects(pooled / np.linalg.norm(pooled), gallery)
+    runner_up = others[0] if others else None
+
+    def answer(subject_id: str | None, decision: str, reason: str | None = None) -> Identity:
+        return Identity.model_validate(
+            {
+                "subject_id": subject_id,
+                "decision": decision,
+                "reason": reason,
+                "similarity": best.similarity,
+                "runner_up": runner_up,
+                "threshold": threshold,
+            }
+        )
+
+    if best.similarity < threshold:
+        return answer(None, "unknown")
+    if runner_up is not None and best.similarity - runner_up.similarity < calibration.ambiguity_margin:
+        return answer(
+            None, "abstained", f"{best.subject_id} and {runner_up.subject_id} are too close to tell apart"
+        )
+    dissent = [
+        quality
+        for quality, vector in zip(qualities, vectors, strict=True)
+        if (nearest := _rank_subjects(vector, gallery)[0]).subject_id != best.subject_id
+        and nearest.similarity >= threshold
+    ]
+    if sum(dissent) > CONFLICT_SHARE * qualities.sum():
+        return answer(None, "abstained", "the track's faces match different subjects")
+    return answer(best.subject_id, "match")
+
+
+def _rank_subjects(vector: NDArray[np.float32], gallery: Snapshot) -> list[Candidate]:
+    """Subjects by similarity of their nearest template, nearest first; ties by name."""
+    nearest: dict[str, float] = {}
+    for subject_id, similarity in zip(gallery.subject_ids, gallery.vectors @ vector, strict=True):
+        nearest[subject_id] = max(nearest.get(subject_id, -1.0), float(similarity))
+    ranked = sorted(nearest.items(), key=lambda item: (-item[1], item[0]))
+    return [
+        Candidate(subject_id=name, similarity=round(min(max(similarity, -1.0), 1.0), 4))
+        for name, similarity in ranked
+    ]
