@@ -52,9 +52,7 @@ class Service(Generic[RequestT]):
         except Exception:
             incident = uuid.uuid4().hex[:12]
             _LOG.exception("incident %s in service %s", incident, self.name)
-            return 500, _error_body(
-                f"internal fault in {self.name}: incident {incident} in the service's log"
-            )
+            return 500, _error_body(f"internal fault in {self.name}: incident {incident} in the service's log")
 
 
 def _parse(request: type[RequestT], body: bytes) -> RequestT:
@@ -102,9 +100,7 @@ def serve(service: Service[Any], arguments: Sequence[str] | None = None) -> None
         async def predict(self, payload: object, headers: object = None) -> bytes:
             # kserve hands JSON over parsed, other content types as bytes.
             body = payload if isinstance(payload, bytes) else json.dumps(payload).encode()
-            status, answer = await asyncio.get_running_loop().run_in_executor(
-                self.workers, service.answer, body
-            )
+            status, answer = await asyncio.get_running_loop().run_in_executor(self.workers, service.answer, body)
             if status != 200:
                 raise _Refused(status, answer)
             return answer
@@ -127,9 +123,7 @@ def serve(service: Service[Any], arguments: Sequence[str] | None = None) -> None
     listener = socket.create_server((options.host, options.port))
     print(f"listening on http://{options.host}:{listener.getsockname()[1]}", file=sys.stderr, flush=True)
     bounded = BodyLimit(app, _MAX_BODY_BYTES)
-    uvicorn.Server(uvicorn.Config(bounded, log_config=None, timeout_graceful_shutdown=30)).run(
-        sockets=[listener]
-    )
+    uvicorn.Server(uvicorn.Config(bounded, log_config=None, timeout_graceful_shutdown=30)).run(sockets=[listener])
 
 
 class _Refused(Exception):

@@ -85,9 +85,7 @@ def _cell_probabilities(windows: WindowProbabilities, edges: NDArray[np.float64]
     sums = np.zeros((len(middles), windows.probabilities.shape[1]))
     weights = np.zeros((len(middles), 1))
     # A window covers a handful of cells: a loop over windows stays linear on an hour-long track.
-    for start, end, row in zip(
-        windows.start_seconds, windows.end_seconds, windows.probabilities, strict=True
-    ):
+    for start, end, row in zip(windows.start_seconds, windows.end_seconds, windows.probabilities, strict=True):
         first, last = np.searchsorted(middles, (start, end))
         nearness = 1 - np.abs(middles[first:last, None] - (start + end) / 2) / ((end - start) / 2)
         sums[first:last] += nearness * row

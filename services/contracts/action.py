@@ -25,9 +25,7 @@ class ActionSegment(Message):
     @model_validator(mode="after")
     def _ends_after_start(self) -> "ActionSegment":
         if self.end_seconds <= self.start_seconds:
-            raise ValueError(
-                f"segment ends at {self.end_seconds} s, before it starts at {self.start_seconds} s"
-            )
+            raise ValueError(f"segment ends at {self.end_seconds} s, before it starts at {self.start_seconds} s")
         return self
 
 

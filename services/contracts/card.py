@@ -76,9 +76,7 @@ class IdentificationCalibration(Message):
 class ActionCalibration(Message):
     """Turns an action network's logits into probabilities that mean something, and then segments."""
 
-    temperature: float = Field(
-        gt=0, description="Logits are divided by it (Guo et al. 2017, temperature scaling)."
-    )
+    temperature: float = Field(gt=0, description="Logits are divided by it (Guo et al. 2017, temperature scaling).")
     enter_probability: float = Field(gt=0, lt=1, description="A segment opens at or above this.")
     leave_probability: float = Field(gt=0, lt=1, description="It stays open at or above this.")
     minimum_seconds: float = Field(ge=0, description="Shorter segments are dropped.")
@@ -103,9 +101,7 @@ class ModelCard(Message):
     weights: Weights
     licence: str = Field(description="SPDX identifier.")
     lineage: Lineage
-    minimum_confidence: float | None = Field(
-        None, ge=0, le=1, description="Detectors: below it, no detection."
-    )
+    minimum_confidence: float | None = Field(None, ge=0, le=1, description="Detectors: below it, no detection.")
     chip: FaceChipSpec | None = None
     embedding: EmbeddingSpec | None = None
     identification: IdentificationCalibration | None = None

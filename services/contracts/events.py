@@ -37,9 +37,7 @@ class Provenance(Message):
 class Event(Message):
     """Who did what, from when to when, and who says so."""
 
-    event_id: Sha256 = Field(
-        description="Digest of clip, track, decision and versions: a retry gives the same."
-    )
+    event_id: Sha256 = Field(description="Digest of clip, track, decision and versions: a retry gives the same.")
     clip_id: Sha256
     track_id: str
     identity: Identity

@@ -31,13 +31,9 @@ class Identity(Message):
     @model_validator(mode="after")
     def _only_a_match_names(self) -> "Identity":
         if (self.decision == "match") != (self.subject_id is not None):
-            raise ValueError(
-                f"decision {self.decision!r} with subject_id {self.subject_id!r}: only a match names"
-            )
+            raise ValueError(f"decision {self.decision!r} with subject_id {self.subject_id!r}: only a match names")
         if (self.decision == "abstained") != (self.reason is not None):
-            raise ValueError(
-                f"decision {self.decision!r} with reason {self.reason!r}: an abstention says why"
-            )
+            raise ValueError(f"decision {self.decision!r} with reason {self.reason!r}: an abstention says why")
         return self
 
 

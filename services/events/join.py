@@ -56,8 +56,7 @@ def join_events(request: EventsRequest) -> Analysis:
         video=tracks.video,
         evidence=tracks.evidence,
         tracks=tuple(
-            TrackReport(track=track, identity=identities.get(track.track_id, nobody))
-            for track in tracks.tracks
+            TrackReport(track=track, identity=identities.get(track.track_id, nobody)) for track in tracks.tracks
         ),
         events=tuple(events),
         provenance=provenance,

@@ -85,9 +85,7 @@ class Gallery:
         with self._engine.begin() as connection:
             for template in templates:
                 self._claim_space(connection, template.embedding.space)
-                known = sa.select(_TEMPLATES.c.template_id).where(
-                    _TEMPLATES.c.template_id == template.template_id
-                )
+                known = sa.select(_TEMPLATES.c.template_id).where(_TEMPLATES.c.template_id == template.template_id)
                 if connection.execute(known).first() is None:
                     connection.execute(_TEMPLATES.insert().values(**_row(template)))
                     added += 1
@@ -103,13 +101,9 @@ class Gallery:
             BadInput: Nobody of that name is enrolled.
         """
         with self._open() as connection:
-            erased = connection.execute(
-                _TEMPLATES.delete().where(_TEMPLATES.c.subject_id == subject_id)
-            ).rowcount
+            erased = connection.execute(_TEMPLATES.delete().where(_TEMPLATES.c.subject_id == subject_id)).rowcount
         if erased == 0:
-            raise BadInput(
-                f"no subject {subject_id!r} in gallery {self._location}: see `whodid gallery list`"
-            )
+            raise BadInput(f"no subject {subject_id!r} in gallery {self._location}: see `whodid gallery list`")
         return erased
 
     def list_subjects(self) -> list[SubjectSummary]:
@@ -121,9 +115,7 @@ class Gallery:
             .order_by(columns.subject_id)
         )
         with self._open() as connection:
-            return [
-                SubjectSummary(name, count, quality) for name, count, quality in connection.execute(query)
-            ]
+            return [SubjectSummary(name, count, quality) for name, count, quality in connection.execute(query)]
 
     def read_templates(self, subject_id: str | None = None) -> list[Template]:
         """All templates, or one subject's, by id.
@@ -138,9 +130,7 @@ class Gallery:
             space = connection.execute(sa.select(_SPACE.c.name)).scalar()
             templates = [_template(row, str(space)) for row in connection.execute(query)]
         if subject_id is not None and not templates:
-            raise BadInput(
-                f"no subject {subject_id!r} in gallery {self._location}: see `whodid gallery list`"
-            )
+            raise BadInput(f"no subject {subject_id!r} in gallery {self._location}: see `whodid gallery list`")
         return templates
 
     def snapshot(self, space: str) -> Snapshot:
@@ -163,9 +153,7 @@ class Gallery:
             digest.update(bytes.fromhex(template.template_id))
         subjects = tuple(template.subject_id for template in templates)
         reference = GalleryRef(sha256=digest.hexdigest(), embedding_space=space, subjects=len(set(subjects)))
-        vectors = (
-            np.stack([template.embedding.vector for template in templates]) if templates else np.empty((0, 0))
-        )
+        vectors = np.stack([template.embedding.vector for template in templates]) if templates else np.empty((0, 0))
         return Snapshot(reference, subjects, vectors.astype(np.float32))
 
     def _create(self) -> None:

@@ -22,9 +22,7 @@ class Embedding:
     def __post_init__(self) -> None:
         norm = float(np.linalg.norm(self.vector))
         if self.vector.ndim != 1 or not abs(norm - 1) < 1e-3:
-            raise ValueError(
-                f"embedding of shape {self.vector.shape} and norm {norm:.4f}: expected (D,) of norm 1"
-            )
+            raise ValueError(f"embedding of shape {self.vector.shape} and norm {norm:.4f}: expected (D,) of norm 1")
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -75,9 +75,7 @@ def decide_identity(
     if best.similarity < threshold:
         return answer(None, "unknown")
     if runner_up is not None and best.similarity - runner_up.similarity < calibration.ambiguity_margin:
-        return answer(
-            None, "abstained", f"{best.subject_id} and {runner_up.subject_id} are too close to tell apart"
-        )
+        return answer(None, "abstained", f"{best.subject_id} and {runner_up.subject_id} are too close to tell apart")
     dissent = [
         quality
         for quality, vector in zip(qualities, vectors, strict=True)
@@ -96,6 +94,5 @@ def _rank_subjects(vector: NDArray[np.float32], gallery: Snapshot) -> list[Candi
         nearest[subject_id] = max(nearest.get(subject_id, -1.0), float(similarity))
     ranked = sorted(nearest.items(), key=lambda item: (-item[1], item[0]))
     return [
-        Candidate(subject_id=name, similarity=round(min(max(similarity, -1.0), 1.0), 4))
-        for name, similarity in ranked
+        Candidate(subject_id=name, similarity=round(min(max(similarity, -1.0), 1.0), 4)) for name, similarity in ranked
     ]
