@@ -1,0 +1,204 @@
+"""Engine: runs a card's network on a device. The only importer of openvino and onnxruntime, both lazily."""
+
+import tempfile
+import threading
+from collections import OrderedDict
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, assert_never
+
+import numpy as np
+from numpy.typing import NDArray
+
+from services.contracts.card import ModelCard
+from services.contracts.errors import BadInput, BadUsage
+from services.models.store import home, read_weights
+
+if TYPE_CHECKING:
+    import openvino
+
+Tensor = NDArray[Any]
+Inputs = Mapping[str, Tensor] | Tensor
+
+DEVICES = ("cpu", "onnxruntime-cpu", "cuda", "tensorrt")
+
+# A graph with loops in it (the TensorFlow detector's suppression) is a third faster compiled for one exact
+# shape; each takes a second to compile, so the last few stay. ONNX networks are as fast with free shapes.
+_KEPT_SHAPES = 4
+
+
+class Network(Protocol):
+    """Weights made ready on one device. Threads may share it; the same input gives the same bits."""
+
+    def run(self, inputs: Inputs) -> dict[str, Tensor]:
+        """Run one batch.
+
+        Args:
+            inputs: Arrays by input name, or the one array of a network with one input. Shapes and dtypes
+                are the network's own; a batch may have any length.
+
+        Returns:
+            Arrays by output name; an output with several names is there under each.
+
+        Raises:
+            BadInput: The inputs are not the ones the network reads.
+        """
+
+
+def load_network(card: ModelCard, weights_path: Path, *, device: str = "cpu", threads: int = 0) -> Network:
+    """Verify a model's weights and make them ready to run.
+
+    The file is read once: the bytes whose digest is checked are the bytes the engine parses.
+
+    Args:
+        card: Names the weights' sha256 and format.
+        weights_path: The weights file.
+        device: "cpu" is OpenVINO in f32; the others are ONNX Runtime's providers.
+        threads: Threads one call may use on a CPU; 0 leaves it to the engine.
+
+    Raises:
+        MissingModel: The weights are absent or not the ones the card names.
+        BadUsage: No such device, or it cannot run this model here.
+        BadInput: The engine cannot read the weights.
+    """
+    if device not in DEVICES:
+        raise BadUsage(f"no device {device!r}; the devices are {', '.join(DEVICES)}")
+    if device != "cpu" and card.weights.format != "onnx":
+        raise BadUsage(f"{card.name} is a {card.weights.format} graph, which only device cpu runs, not {device!r}")
+    weights = read_weights(card, weights_path)
+    if device == "cpu":
+        return _OpenVinoNetwork(card, weights, threads)
+    return _OnnxRuntimeNetwork(card, weights, device, threads)
+
+
+class _OpenVinoNetwork:
+    """OpenVINO on the CPU, in f32: its bf16 default moves embeddings from machine to machine.
+
+    One request behind a lock: under the latency hint one call already uses every thread, so a second
+    request would wait for the first all the same and only add buffers.
+    """
+
+    def __init__(self, card: ModelCard, weights: bytes, threads: int) -> None:
+        self._model = _parse_with_openvino(card, weights)
+        self._input_names = [port.any_name for port in self._model.inputs]
+        self._exact_shapes = card.weights.format == "tensorflow"
+        self._config: dict[str, Any] = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}
+        if threads:
+            self._config["INFERENCE_NUM_THREADS"] = threads
+        self._requests: OrderedDict[tuple[tuple[int, ...], ...], openvino.InferRequest] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def run(self, inputs: Inputs) -> dict[str, Tensor]:
+        named = _by_name(inputs, self._input_names)
+        with self._lock:
+            request = self._request_for(named)
+            request.infer(named, share_inputs=True)
+            outputs = request.model_outputs
+            arrays = [np.array(request.get_output_tensor(index).data) for index in range(len(outputs))]
+        return {name: array for port, array in zip(outputs, arrays, strict=True) for name in port.names}
+
+    def _request_for(self, named: Mapping[str, Tensor]) -> "openvino.InferRequest":
+        shapes = tuple(named[name].shape for name in self._input_names) if self._exact_shapes else ()
+        if shapes in self._requests:
+            self._requests.move_to_end(shapes)
+            return self._requests[shapes]
+        model = self._model
+        if self._exact_shapes:
+            model = model.clone()
+            model.reshape({name: list(named[name].shape) for name in self._input_names})
+        request = _openvino_core().compile_model(model, "CPU", self._config).create_infer_request()
+        self._requests[shapes] = request
+        if len(self._requests) > _KEPT_SHAPES:
+            self._requests.popitem(last=False)
+        return request
+
+
+class _OnnxRuntimeNetwork:
+    """ONNX Runtime; its sessions may be called from several threads at once."""
+
+    def __init__(self, card: ModelCard, weights: bytes, device: str, threads: int) -> None:
+        try:
+            import onnxruntime
+            from onnxruntime.capi.onnxruntime_pybind11_state import Fail, InvalidGraph, InvalidProtobuf
+        except ModuleNotFoundError:
+            raise BadUsage(f"device {device!r} needs onnxruntime: install whodid[gpu], or use cpu") from None
+        provider, options = _onnxruntime_provider(card, device)
+        if provider not in onnxruntime.get_available_providers():
+            raise BadUsage(
+                f"device {device!r} needs {provider}, and this onnxruntime has only "
+                f"{', '.join(onnxruntime.get_available_providers())}: install whodid[gpu], or use cpu"
+            )
+        settings = onnxruntime.SessionOptions()
+        settings.intra_op_num_threads = threads
+        settings.inter_op_num_threads = 1
+        settings.use_deterministic_compute = True
+        settings.log_severity_level = 3
+        try:
+            self._session = onnxruntime.InferenceSession(
+                weights, sess_options=settings, providers=[provider], provider_options=[options]
+            )
+        except (Fail, InvalidGraph, InvalidProtobuf) as fault:
+            raise BadInput(f"onnxruntime cannot read {card.name}@{card.version}: {_last_line(fault)}") from fault
+        if self._session.get_providers()[0] != provider:
+            # It falls back to the CPU with no more than a log line when a driver library is missing.
+            raise BadUsage(f"device {device!r}: {provider} does not start; check the driver, or use cpu")
+        self._input_names = [port.name for port in self._session.get_inputs()]
+        self._output_names = [port.name for port in self._session.get_outputs()]
+
+    def run(self, inputs: Inputs) -> dict[str, Tensor]:
+        named = _by_name(inputs, self._input_names)
+        return dict(zip(self._output_names, self._session.run(self._output_names, named), strict=True))
+
+
+@cache
+def _openvino_core() -> "openvino.Core":
+    import openvino
+
+    return openvino.Core()
+
+
+def _parse_with_openvino(card: ModelCard, weights: bytes) -> "openvino.Model":
+    core = _openvino_core()
+    try:
+        match card.weights.format:
+            case "onnx":
+                return core.read_model(model=weights)
+            case "tensorflow":
+                # OpenVINO reads frozen graphs from a path only; a private copy keeps parsed = verified.
+                with tempfile.TemporaryDirectory(prefix="whodid-") as private:
+                    copy = Path(private) / "graph.pb"
+                    copy.write_bytes(weights)
+                    return core.read_model(copy)
+            case unknown:
+                assert_never(unknown)
+    except RuntimeError as fault:
+        raise BadInput(f"OpenVINO cannot read {card.name}@{card.version}: {_last_line(fault)}") from fault
+
+
+def _onnxruntime_provider(card: ModelCard, device: str) -> tuple[str, dict[str, str]]:
+    if device == "onnxruntime-cpu":
+        return "CPUExecutionProvider", {}
+    if device == "cuda":
+        # An exhaustive search times algorithms, so the choice, and the last bits, change from run to run.
+        return "CUDAExecutionProvider", {"cudnn_conv_algo_search": "HEURISTIC", "use_tf32": "0"}
+    engines = home() / "engines" / card.weights.sha256
+    return "TensorrtExecutionProvider", {
+        "trt_fp16_enable": "0",
+        "trt_engine_cache_enable": "1",
+        "trt_engine_cache_path": str(engines),
+        "trt_timing_cache_enable": "1",
+        "trt_timing_cache_path": str(engines),
+    }
+
+
+def _by_name(inputs: Inputs, names: list[str]) -> dict[str, Tensor]:
+    named = inputs if isinstance(inputs, Mapping) else {names[0]: inputs}
+    if set(named) != set(names):
+        raise BadInput(f"the network reads {', '.join(names)}; it was given {', '.join(named)}")
+    return {name: np.ascontiguousarray(array) for name, array in named.items()}
+
+
+def _last_line(fault: Exception) -> str:
+    lines = [line.strip() for line in str(fault).splitlines() if line.strip()]
+    return lines[-1] if lines else type(fault).__name__
