@@ -102,6 +102,11 @@ class Gallery:
         """
         with self._open() as connection:
             erased = connection.execute(_TEMPLATES.delete().where(_TEMPLATES.c.subject_id == subject_id)).rowcount
+            if connection.execute(sa.select(_TEMPLATES.c.template_id).limit(1)).first() is None:
+                connection.execute(_SPACE.delete())  # an empty gallery may be enrolled into with any model
+        if erased and self._engine.dialect.name == "sqlite":
+            with self._engine.connect() as connection:
+                connection.execute(sa.text("PRAGMA wal_checkpoint(TRUNCATE)"))  # the log held the rows too
         if erased == 0:
             raise BadInput(f"no subject {subject_id!r} in gallery {self._location}: see `whodid gallery list`")
         return erased

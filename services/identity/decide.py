@@ -72,19 +72,26 @@ def decide_identity(
             }
         )
 
+    # Asked first: two people pooled resemble neither, and would pass for a stranger.
+    if _share_of_second(vectors, qualities, gallery, threshold) > CONFLICT_SHARE:
+        return answer(None, "abstained", "the track's faces match different subjects")
     if best.similarity < threshold:
         return answer(None, "unknown")
     if runner_up is not None and best.similarity - runner_up.similarity < calibration.ambiguity_margin:
         return answer(None, "abstained", f"{best.subject_id} and {runner_up.subject_id} are too close to tell apart")
-    dissent = [
-        quality
-        for quality, vector in zip(qualities, vectors, strict=True)
-        if (nearest := _rank_subjects(vector, gallery)[0]).subject_id != best.subject_id
-        and nearest.similarity >= threshold
-    ]
-    if sum(dissent) > CONFLICT_SHARE * qualities.sum():
-        return answer(None, "abstained", "the track's faces match different subjects")
     return answer(best.subject_id, "match")
+
+
+def _share_of_second(
+    vectors: NDArray[np.float32], qualities: NDArray[np.float64], gallery: Snapshot, threshold: float
+) -> float:
+    """Share of the faces' quality that, face by face, matches another subject than most of it does."""
+    votes: dict[str, float] = {}
+    for vector, quality in zip(vectors, qualities, strict=True):
+        nearest = _rank_subjects(vector, gallery)[0]
+        if nearest.similarity >= threshold:
+            votes[nearest.subject_id] = votes.get(nearest.subject_id, 0.0) + float(quality)
+    return (sum(votes.values()) - max(votes.values(), default=0.0)) / float(qualities.sum())
 
 
 def _rank_subjects(vector: NDArray[np.float32], gallery: Snapshot) -> list[Candidate]:

@@ -1,0 +1,93 @@
+import pytest
+
+from services.contracts.action import Action, ActionResponse, ActionSegment
+from services.contracts.clip import ClipRef, ModelRef
+from services.contracts.errors import BadInput
+from services.contracts.events import EventsRequest, Failure
+from services.contracts.identity import GalleryRef, Identity, IdentityResponse, TrackIdentity
+from services.contracts.tracks import EvidenceRef, TracksResponse, TrackSummary, Video
+from services.events.join import join_events
+
+CLIP = ClipRef(clip_id="a" * 64, uri="file:///clip.mp4")
+
+
+def tracks(evidence: str = "b" * 64) -> TracksResponse:
+    return TracksResponse(
+        clip=CLIP,
+        video=Video(width_px=64, height_px=48, start_seconds=0, end_seconds=9, frames=90, codec="h264"),
+        evidence=EvidenceRef(uri="file:///e.zip", sha256=evidence),
+        tracks=tuple(
+            TrackSummary(track_id=name, start_seconds=0, end_seconds=9, boxes=90, faces=3) for name in ("t1", "t2")
+        ),
+        models=(ModelRef(name="persons", version="1", sha256="c" * 64),),
+    )
+
+
+def identities() -> IdentityResponse:
+    ada = Identity(subject_id="ada", decision="match", similarity=0.95, threshold=0.9)
+    unknown = Identity(subject_id=None, decision="unknown", similarity=0.4, threshold=0.9)
+    return IdentityResponse(
+        tracks=tracks(),
+        gallery=GalleryRef(sha256="d" * 64, embedding_space="s", subjects=1),
+        identities=(
+            TrackIdentity(track_id="t1", identity=ada, faces_used=3),
+            TrackIdentity(track_id="t2", identity=unknown, faces_used=3),
+        ),
+        models=(ModelRef(name="faces", version="1", sha256="e" * 64),),
+    )
+
+
+def actions(probability: float = 0.9) -> ActionResponse:
+    def segment(track_id: str, name: str, start: float, end: float) -> ActionSegment:
+        action = Action(name=name, probability=probability)
+        return ActionSegment(track_id=track_id, action=action, start_seconds=start, end_seconds=end)
+
+    return ActionResponse(
+        tracks=tracks(),
+        segments=(segment("t1", "walk", 0, 4), segment("t1", "wave", 4, 9), segment("t2", "fall", 2, 5)),
+        models=(ModelRef(name="actions", version="1", sha256="f" * 64),),
+    )
+
+
+def test_each_segment_becomes_an_event_of_its_tracks_identity() -> None:
+    analysis = join_events(EventsRequest(identity=identities(), action=actions()))
+    said = [(e.identity.subject_id, e.action.name, e.start_seconds, e.end_seconds) for e in analysis.events]
+    assert said == [("ada", "walk", 0, 4), (None, "fall", 2, 5), ("ada", "wave", 4, 9)]
+    assert analysis.status == "complete"
+    assert analysis.provenance.gallery == identities().gallery
+
+
+def test_a_retry_gives_the_same_ids_and_another_answer_others() -> None:
+    def ids(probability: float = 0.9) -> list[str]:
+        request = EventsRequest(identity=identities(), action=actions(probability))
+        return [event.event_id for event in join_events(request).events]
+
+    assert ids() == ids()
+    assert len(set(ids())) == 3
+    assert not set(ids()) & set(ids(probability=0.8))
+
+
+def test_without_identities_every_event_is_abstained_and_the_analysis_partial() -> None:
+    analysis = join_events(EventsRequest(identity=Failure(error="gallery is gone"), action=actions()))
+    assert analysis.status == "partial"
+    assert analysis.failures == {"identity": "gallery is gone"}
+    assert {event.identity.decision for event in analysis.events} == {"abstained"}
+    assert analysis.provenance.identity is None
+
+
+def test_without_actions_people_are_still_named() -> None:
+    analysis = join_events(EventsRequest(identity=identities(), action=Failure(error="no weights")))
+    assert analysis.status == "partial"
+    assert analysis.events == ()
+    assert [report.identity.subject_id for report in analysis.tracks] == ["ada", None]
+
+
+def test_two_failures_are_an_error_that_names_both() -> None:
+    with pytest.raises(BadInput, match="identity: one; action: two"):
+        join_events(EventsRequest(identity=Failure(error="one"), action=Failure(error="two")))
+
+
+def test_answers_about_different_evidence_are_refused() -> None:
+    other = actions().model_copy(update={"tracks": tracks(evidence="9" * 64)})
+    with pytest.raises(BadInput, match="same tracks response"):
+        join_events(EventsRequest(identity=identities(), action=other))
