@@ -1,0 +1,40 @@
+"""Settings: where state lives on this machine and which device runs networks. Read from the environment."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What a service needs to know of its machine. Nothing is made until something is written.
+
+    Attributes:
+        models: The folder of the model store.
+        gallery: Path or SQLAlchemy url of the gallery.
+        evidence: Folder of the evidence bundles.
+        archive: Path or SQLAlchemy url of the archive.
+        device: Which engine runs networks; see services.models.engine.
+    """
+
+    models: Path
+    gallery: str
+    evidence: str
+    archive: str
+    device: str
+
+
+def read_settings() -> Settings:
+    """Settings under `$WHODID_HOME`, else `whodid` in the XDG data folder (`~/.local/share`).
+
+    `$WHODID_MODELS`, `$WHODID_GALLERY`, `$WHODID_EVIDENCE`, `$WHODID_ARCHIVE` and `$WHODID_DEVICE` move single parts.
+    """
+    data = Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share")
+    home = Path(os.environ.get("WHODID_HOME") or data / "whodid").expanduser().absolute()
+    return Settings(
+        models=Path(os.environ.get("WHODID_MODELS") or home / "models"),
+        gallery=os.environ.get("WHODID_GALLERY") or str(home / "gallery.db"),
+        evidence=os.environ.get("WHODID_EVIDENCE") or str(home / "evidence"),
+        archive=os.environ.get("WHODID_ARCHIVE") or str(home / "archive.db"),
+        device=os.environ.get("WHODID_DEVICE") or "cpu",
+    )
