@@ -1,0 +1,61 @@
+import math
+
+import numpy as np
+import pytest
+
+from training.metrics.recognition import (
+    calibration_error,
+    count_confusion,
+    f1_by_class,
+    fit_temperature,
+    softmax,
+)
+
+RNG = np.random.default_rng(5)
+LOGITS = RNG.normal(size=(60, 4)) * 2
+TRUTH = RNG.integers(4, size=60)
+
+
+def test_softmax_is_exponentials_over_their_sum():
+    for row, logits in zip(softmax(LOGITS, 1.7), LOGITS, strict=True):
+        powers = [math.exp(v / 1.7) for v in logits]
+        assert row == pytest.approx([p / sum(powers) for p in powers])
+
+
+def test_confusion_counts_truth_in_rows():
+    answers = LOGITS.argmax(1)
+    confusion = count_confusion(TRUTH, answers, 4)
+    for t in range(4):
+        for a in range(4):
+            assert confusion[t, a] == sum(x == t and y == a for x, y in zip(TRUTH, answers, strict=True))
+
+
+def test_f1_is_the_harmonic_mean_and_absent_classes_have_none():
+    confusion = np.array([[3, 1, 0], [2, 4, 0], [0, 0, 0]])
+    precision, recall = 3 / 5, 3 / 4
+    f1 = f1_by_class(confusion)
+    assert f1[0] == pytest.approx(2 * precision * recall / (precision + recall))
+    assert math.isnan(f1[2])
+
+
+def test_calibration_error_by_slow_loops():
+    probabilities = softmax(LOGITS)
+    slow = 0.0
+    for b in range(15):
+        inside = [
+            (max(p), int(np.argmax(p)) == t)
+            for p, t in zip(probabilities, TRUTH, strict=True)
+            if b / 15 <= max(p) < (b + 1) / 15
+        ]
+        if inside:
+            confidence = sum(c for c, _ in inside) / len(inside)
+            accuracy = sum(r for _, r in inside) / len(inside)
+            slow += abs(confidence - accuracy) * len(inside) / 60
+    assert calibration_error(probabilities, TRUTH) == pytest.approx(slow)
+
+
+def test_temperature_of_overconfident_logits_is_found():
+    rng = np.random.default_rng(0)
+    logits = rng.normal(size=(20_000, 3))
+    truth = np.array([rng.choice(3, p=p) for p in softmax(logits)])
+    assert fit_temperature(logits * 4, truth) == pytest.approx(4, rel=0.08)

@@ -1,0 +1,63 @@
+import numpy as np
+import onnx
+import pytest
+import torch
+
+from services.contracts.card import ActionCalibration, Lineage, ModelCard, WindowSpec
+from services.models.engine import load_network
+from training.export import EnginesDisagree, check_parity, describe_weights, export_onnx
+from training.networks.action import CnnLstm
+
+WINDOW = WindowSpec(frames=4, rate_hz=10, stride_seconds=0.2, size_px=16, motion=True)
+
+
+@pytest.fixture(scope="module")
+def network():
+    torch.manual_seed(0)
+    return CnnLstm(classes=3, channels=(8, 16), lstm_units=8, dropout=0.3).eval()
+
+
+@pytest.fixture(scope="module")
+def content(network):
+    return export_onnx(network, WINDOW, 5)
+
+
+@pytest.mark.parametrize("device", ["cpu", "onnxruntime-cpu"])
+@pytest.mark.parametrize("windows", [1, 2, 7])
+def test_engines_answer_as_the_trained_network_for_any_number_of_windows(network, content, tmp_path, device, windows):
+    path = tmp_path / "model.onnx"
+    path.write_bytes(content)
+    card = ModelCard(
+        name="tiny",
+        version="1",
+        task="action",
+        description="",
+        weights=describe_weights(content),
+        licence="Apache-2.0",
+        lineage=Lineage(source="a test"),
+        window=WINDOW,
+        classes=("stand", "walk", "run"),
+        action=ActionCalibration(temperature=1, enter_probability=0.5, leave_probability=0.3, minimum_seconds=0),
+    )
+    rgb = torch.randint(0, 255, (windows, 4, 16, 16, 3), dtype=torch.uint8)
+    motion = torch.randn(windows, 4, 5)
+    with torch.inference_mode():
+        expected = network(rgb, motion).numpy()
+    answers = load_network(card, path, device=device, threads=1).run({"rgb": rgb.numpy(), "motion": motion.numpy()})
+    assert check_parity(expected, [(device, answers["logits"])], 1e-4)[device] >= 0
+
+
+def test_the_same_weights_give_the_same_bytes(network, content):
+    assert export_onnx(network, WINDOW, 5) == content
+
+
+def test_the_file_tells_nothing_of_the_machine_that_made_it(content):
+    assert b"/site-packages/" not in content
+    assert all(not node.metadata_props for node in onnx.load_from_string(content).graph.node)
+
+
+@pytest.mark.parametrize("wrong", [0.02, np.nan])
+def test_an_engine_that_differs_is_refused_by_name(wrong):
+    expected = np.zeros((2, 3), np.float32)
+    with pytest.raises(EnginesDisagree, match="fast differs"):
+        check_parity(expected, [("fast", expected + np.float32(wrong))], 0.01)

@@ -1,0 +1,1 @@
+"""How good a model is, by fixed protocols, each with its interval."""
