@@ -19,6 +19,7 @@ from pydantic import ValidationError
 
 from services.contracts.errors import WhodidError
 from services.contracts.message import Message
+from services.settings import Settings, read_settings
 
 _LOG = logging.getLogger(__name__)
 _MAX_BODY_BYTES = 64 * 2**20
@@ -69,19 +70,30 @@ def _describe(request: type[Message], error: ValidationError) -> str:
     return f"not a {request.__name__}: {'; '.join(faults)}"
 
 
-def serve(service: Service[Any], arguments: Sequence[str] | None = None) -> None:
-    """Answer `POST /v1/models/NAME:predict` until SIGTERM; requests under way are finished first.
+def serve(name: str, load: Callable[[Settings], Service[Any]], arguments: Sequence[str] | None = None) -> None:
+    """Load a service, then answer `POST /v1/models/NAME:predict` until SIGTERM finishes what is under way.
 
-    Prints `listening on URL` on stderr once it accepts connections.
+    Prints `listening on URL` on stderr once it accepts connections: an open port means it can answer.
+    Exits with the error's code when the service cannot be loaded.
 
     Args:
-        service: Loaded, so that an open port means it can answer.
+        name: The service's name.
+        load: Makes it ready; see services.assembly.
         arguments: `--host` and `--port`; the process's own when None.
     """
-    parser = argparse.ArgumentParser(prog=f"python -m services.{service.name}")
-    parser.add_argument("--host", default="127.0.0.1")
+    parser = argparse.ArgumentParser(prog=f"python -m services.{name}")
+    parser.add_argument("--host", default="127.0.0.1", help="0.0.0.0 in a container")
     parser.add_argument("--port", type=int, default=8080, help="0 takes a free one")
     options = parser.parse_args(arguments)
+    try:
+        service = load(read_settings())
+    except WhodidError as error:
+        sys.stderr.write(f"{error}\n")
+        sys.exit(error.exit_code)
+    _listen(service, options.host, options.port)
+
+
+def _listen(service: Service[Any], host: str, port: int) -> None:
     sys.argv[1:] = []  # kserve parses the command line when it is imported
     import uvicorn
     from kserve import Model, ModelRepository
@@ -115,13 +127,14 @@ def serve(service: Service[Any], arguments: Sequence[str] | None = None) -> None
         "kserve.model_server:app",
         DataPlane(model_registry=repository),
         ModelRepositoryExtension(model_registry=repository),
-        http_port=options.port,
+        http_port=port,
     )
     rest.create_application()
     app.add_exception_handler(_Refused, refuse)
     # kserve's own server always listens on every interface; ours listens where it is told.
-    listener = socket.create_server((options.host, options.port))
-    print(f"listening on http://{options.host}:{listener.getsockname()[1]}", file=sys.stderr, flush=True)
+    listener = socket.create_server((host, port))
+    sys.stderr.write(f"listening on http://{host}:{listener.getsockname()[1]}\n")
+    sys.stderr.flush()
     bounded = BodyLimit(app, _MAX_BODY_BYTES)
     uvicorn.Server(uvicorn.Config(bounded, log_config=None, timeout_graceful_shutdown=30)).run(sockets=[listener])
 

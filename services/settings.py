@@ -14,6 +14,7 @@ class Settings:
         gallery: Path or SQLAlchemy url of the gallery.
         evidence: Folder of the evidence bundles.
         archive: Path or SQLAlchemy url of the archive.
+        graph: The InferenceGraph manifest to run on this machine.
         device: Which engine runs networks; see services.models.engine.
     """
 
@@ -21,13 +22,15 @@ class Settings:
     gallery: str
     evidence: str
     archive: str
+    graph: Path
     device: str
 
 
 def read_settings() -> Settings:
     """Settings under `$WHODID_HOME`, else `whodid` in the XDG data folder (`~/.local/share`).
 
-    `$WHODID_MODELS`, `$WHODID_GALLERY`, `$WHODID_EVIDENCE`, `$WHODID_ARCHIVE` and `$WHODID_DEVICE` move single parts.
+    `$WHODID_MODELS`, `$WHODID_GALLERY`, `$WHODID_EVIDENCE`, `$WHODID_ARCHIVE`, `$WHODID_GRAPH` and
+    `$WHODID_DEVICE` move single parts.
     """
     data = Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share")
     home = Path(os.environ.get("WHODID_HOME") or data / "whodid").expanduser().absolute()
@@ -36,5 +39,6 @@ def read_settings() -> Settings:
         gallery=os.environ.get("WHODID_GALLERY") or str(home / "gallery.db"),
         evidence=os.environ.get("WHODID_EVIDENCE") or str(home / "evidence"),
         archive=os.environ.get("WHODID_ARCHIVE") or str(home / "archive.db"),
+        graph=Path(os.environ.get("WHODID_GRAPH") or Path(__file__).parents[1] / "infra" / "base" / "graph.yaml"),
         device=os.environ.get("WHODID_DEVICE") or "cpu",
     )

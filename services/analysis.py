@@ -1,0 +1,138 @@
+"""`whodid analyze`: clips through the graph, side by side, each to its own report folder."""
+
+import sys
+import threading
+from collections import Counter
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+from services.archive.store import Archive
+from services.client import SendRequest, analyze_clip, post_to, refer_to_clip
+from services.console import ProgressBars, print_events, warn
+from services.contracts.errors import BadInput, BadUsage, WhodidError
+from services.contracts.events import Analysis
+from services.reports.report import write_report
+from services.settings import Settings, read_settings
+
+
+def analyze_clips(
+    clips: Sequence[Path],
+    *,
+    gallery: str | None,
+    out: Path,
+    as_json: bool,
+    span_seconds: tuple[float, float | None],
+    server: str | None,
+    jobs: int,
+) -> int:
+    """Analyse every clip, write its report, record its events and print what came of it.
+
+    A clip that cannot be read costs only itself.
+
+    Args:
+        clips: Files.
+        gallery: Path or url; must exist when given. The machine's own when None.
+        out: Report folders go here, one a clip, named by its stem.
+        as_json: Print one Analysis a line instead of tables.
+        span_seconds: From and to; to the end when the second is None.
+        server: Url of a served graph; in this process when None.
+        jobs: How many clips at a time.
+
+    Returns:
+        Exit code: 0, else the first failed clip's.
+    """
+    twins = [stem for stem, count in Counter(clip.stem for clip in clips).items() if count > 1]
+    if twins:
+        raise BadUsage(f"several clips are called {twins[0]!r} and would share {out / twins[0]}: analyse them apart")
+    settings = read_settings()
+    if gallery is not None:
+        if "://" not in gallery and not Path(gallery).exists():
+            raise BadInput(f"no gallery at {gallery}: enrol somebody first with `whodid enroll --gallery {gallery}`")
+        settings = replace(settings, gallery=gallery)
+    stop = threading.Event()
+    with ProgressBars(unit="s") as bars, ThreadPoolExecutor(min(jobs, len(clips))) as pool:
+        names = {}
+
+        def show(name: str, done: float, total: float) -> None:
+            if stop.is_set():
+                raise KeyboardInterrupt  # unwinds the worker, which removes what it has half written
+            bars.advance_to(name, done, total)
+
+        def run(clip: Path) -> Analysis:
+            reference = refer_to_clip(clip)
+            names[reference.clip_id] = clip.name
+            analysis = analyze_clip(send, reference, from_seconds=span_seconds[0], to_seconds=span_seconds[1])
+            write_report(
+                analysis,
+                clip,
+                out / clip.stem,
+                on_progress=lambda done, total: show(f"{clip.name} report", done, total),
+            )
+            Archive(settings.archive).record(analysis)
+            return analysis
+
+        send = (
+            post_to(server)
+            if server
+            else run_here(settings, lambda clip_id, done, total: show(names[clip_id], done, total))
+        )
+        try:
+            futures = [pool.submit(run, clip) for clip in clips]
+            codes = [_settle(clip, future) for clip, future in zip(clips, futures, strict=True)]
+        except BaseException:
+            stop.set()
+            pool.shutdown(cancel_futures=True)
+            raise
+    for clip, future in zip(clips, futures, strict=True):
+        if future.exception() is None:
+            _print(clip, future.result(), out / clip.stem, as_json=as_json)
+    return next((code for code in codes if code), 0)
+
+
+def run_here(settings: Settings, on_progress: Callable[[str, float, float], None] | None = None) -> SendRequest:
+    """Load the four services into this process, behind the graph file.
+
+    Raises:
+        MissingModel: A model is absent or not the one its card names.
+    """
+    from services.assembly import LOADERS, load_tracks
+    from services.graph.router import GraphExecutor
+    from services.graph.spec import load_graph
+    from services.graph.transports import LocalServices
+
+    services = [
+        load_tracks(settings, on_progress=on_progress) if name == "tracks" else load(settings)
+        for name, load in LOADERS.items()
+    ]
+    executor = GraphExecutor(
+        load_graph(settings.graph), LocalServices({service.name: service.answer for service in services})
+    )
+
+    def send(body: bytes) -> tuple[int, bytes]:
+        reply = executor.run(body)
+        return reply.status, reply.body
+
+    return send
+
+
+def _settle(clip: Path, future: Future[Analysis]) -> int:
+    try:
+        analysis = future.result()
+    except WhodidError as error:
+        warn(f"whodid: {clip}: {error}")
+        return error.exit_code
+    for branch, error in analysis.failures.items():
+        warn(f"whodid: {clip}: partial: {branch} failed: {error}")
+    for warning in analysis.warnings:
+        warn(f"whodid: {clip}: {warning}")
+    return 1 if analysis.status == "partial" else 0
+
+
+def _print(clip: Path, analysis: Analysis, folder: Path, *, as_json: bool) -> None:
+    if as_json:
+        sys.stdout.write(analysis.to_json().decode() + "\n")
+        return
+    print_events(f"{clip.name}: who did what", analysis)
+    sys.stdout.write(f"report: {folder / 'report.html'}\n")

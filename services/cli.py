@@ -1,0 +1,244 @@
+"""The `whodid` command. Thin: each verb reads its options, calls one room and says what came of it."""
+
+import json
+import signal
+import sys
+from pathlib import Path
+from types import FrameType
+from typing import Annotated, NoReturn
+
+import typer
+
+from services.contracts.errors import WhodidError
+
+app = typer.Typer(
+    help="Says who did what, from when to when, in surveillance clips, and which models said so.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    epilog="Exit codes: 0 done, 1 a fault of ours, 2 bad usage, 3 bad input, 4 missing or unverified model or data.",
+)
+gallery_app = typer.Typer(help="Who is enrolled.", no_args_is_help=True)
+models_app = typer.Typer(help="Which networks are here.", no_args_is_help=True)
+app.add_typer(gallery_app, name="gallery")
+app.add_typer(models_app, name="models")
+
+GalleryOption = Annotated[
+    str | None,
+    typer.Option("--gallery", metavar="G", help="Gallery file, or SQLAlchemy url."),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="JSON on stdout, for machines.")]
+
+
+@app.command()
+def analyze(
+    clips: Annotated[list[Path], typer.Argument(metavar="CLIP...", help="Any video FFmpeg reads.")],
+    gallery: GalleryOption = None,
+    out: Annotated[Path, typer.Option(help="Reports go to OUT/<clip stem>/.")] = Path("whodid-out"),
+    as_json: JsonOption = False,
+    from_seconds: Annotated[float, typer.Option("--from", min=0, help="Start here, in seconds.")] = 0.0,
+    to_seconds: Annotated[float | None, typer.Option("--to", help="Stop here, in seconds.")] = None,
+    server: Annotated[str | None, typer.Option(help="Send the clips to a graph served at this url.")] = None,
+    jobs: Annotated[int, typer.Option(min=1, max=16, help="Clips analysed side by side.")] = 2,
+) -> None:
+    """Say who did what in each CLIP, and write a report folder for it."""
+    from services.analysis import analyze_clips
+
+    worst = analyze_clips(
+        clips,
+        gallery=gallery,
+        out=out,
+        as_json=as_json,
+        span_seconds=(from_seconds, to_seconds),
+        server=server,
+        jobs=jobs,
+    )
+    raise typer.Exit(worst)
+
+
+@app.command()
+def enroll(
+    subject: Annotated[str | None, typer.Argument(metavar="SUBJECT", help="The name to answer with.")] = None,
+    files: Annotated[list[Path] | None, typer.Argument(metavar="IMAGE_OR_CLIP...")] = None,
+    gallery: GalleryOption = None,
+    folder: Annotated[Path | None, typer.Option(help="Enrol a folder: one sub-folder a subject.")] = None,
+    face: Annotated[int | None, typer.Option(min=1, help="Which of several faces, from the left.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Enrol SUBJECT from pictures or clips of their face."""
+    from services.enrolment import enrol_files, enrol_folder
+
+    if folder is not None and subject is None:
+        enrol_folder(folder, gallery=gallery, as_json=as_json)
+    elif folder is None and subject is not None and files:
+        enrol_files(subject, files, gallery=gallery, face=face, as_json=as_json)
+    else:
+        raise typer.BadParameter("give SUBJECT and at least one file, or --folder alone")
+
+
+@gallery_app.command("list")
+def gallery_list(gallery: GalleryOption = None, as_json: JsonOption = False) -> None:
+    """Everyone enrolled."""
+    from services.console import print_subjects
+    from services.gallery.store import Gallery
+    from services.settings import read_settings
+
+    subjects = Gallery(gallery or read_settings().gallery).list_subjects()
+    if as_json:
+        _print_json(
+            [{"subject_id": s.subject_id, "templates": s.templates, "best_quality": s.best_quality} for s in subjects]
+        )
+    else:
+        print_subjects(subjects)
+
+
+@gallery_app.command("show")
+def gallery_show(subject: str, gallery: GalleryOption = None, as_json: JsonOption = False) -> None:
+    """One subject's templates: where each came from and how good it is."""
+    from services.console import print_templates
+    from services.gallery.store import Gallery
+    from services.settings import read_settings
+
+    templates = Gallery(gallery or read_settings().gallery).read_templates(subject)
+    if as_json:
+        _print_json(
+            [
+                {
+                    "template_id": template.template_id,
+                    "quality": template.quality,
+                    "embedding_space": template.embedding.space,
+                    "source_sha256": template.source_sha256,
+                }
+                for template in templates
+            ]
+        )
+    else:
+        print_templates(templates)
+
+
+@gallery_app.command("remove")
+def gallery_remove(
+    subject: str,
+    gallery: GalleryOption = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+) -> None:
+    """Erase a subject's templates and face crops from the gallery."""
+    from services.gallery.store import Gallery
+    from services.settings import read_settings
+
+    if not yes:
+        typer.confirm(f"Erase every template of {subject}?", abort=True)
+    erased = Gallery(gallery or read_settings().gallery).remove(subject)
+    typer.echo(f"erased {erased} templates of {subject}")
+
+
+@models_app.command("fetch")
+def models_fetch(
+    mirror: Annotated[Path | None, typer.Option(help="Take the releases from this folder.")] = None,
+) -> None:
+    """Fetch the pretrained networks: download, verify, convert, store."""
+    from services.console import ProgressBars
+    from services.models.pretrained import fetch
+    from services.models.store import ModelStore
+    from services.settings import read_settings
+
+    with ProgressBars(unit="MB") as bars:
+        fetched = fetch(
+            ModelStore(read_settings().models),
+            mirror=mirror,
+            on_progress=lambda name, done, total: bars.advance_to(name, done / 1e6, total / 1e6),
+        )
+    for model in fetched:
+        typer.echo(f"{model.card.name}@{model.card.version} {model.card.weights.sha256[:12]} verified")
+
+
+@models_app.command("install")
+def models_install(folders: Annotated[list[Path], typer.Argument(metavar="FOLDER...")]) -> None:
+    """Install model versions (a card.json with its weights beside it) and make them champions of their task."""
+    from services.models.store import ModelStore
+    from services.settings import read_settings
+
+    store = ModelStore(read_settings().models)
+    for folder in folders:
+        card, weights = store.find(str(folder / "card.json"))
+        store.install(card, weights)
+        store.set_champion(card.task, card.weights.sha256)
+        typer.echo(f"{card.name}@{card.version} {card.weights.sha256[:12]} is champion of {card.task}")
+
+
+@app.command()
+def events(
+    who: Annotated[str | None, typer.Option(help="Only this subject's.")] = None,
+    did: Annotated[str | None, typer.Option(help="Only this action.")] = None,
+    clip: Annotated[str | None, typer.Option(help="Only this clip_id.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Search every event analysed on this machine."""
+    from services.archive.store import Archive
+    from services.console import print_found
+    from services.settings import read_settings
+
+    found = Archive(read_settings().archive).find_events(subject_id=who, action=did, clip_id=clip)
+    if as_json:
+        for _, event in found:
+            sys.stdout.write(event.to_json().decode() + "\n")
+    else:
+        print_found(found)
+
+
+@app.command()
+def serve(
+    port: Annotated[int, typer.Option(help="Where the graph listens on loopback; 0 takes a free one.")] = 8080,
+    gallery: GalleryOption = None,
+    graph: Annotated[Path | None, typer.Option(help="Another InferenceGraph file.")] = None,
+) -> None:
+    """Run the four services and the graph over HTTP on loopback, until Ctrl-C."""
+    from services.settings import read_settings
+    from services.supervisor import Supervisor
+
+    environment = {"WHODID_GALLERY": gallery} if gallery else {}
+    with Supervisor(str(graph or read_settings().graph), port=port, environment=environment) as supervisor:
+        typer.echo(
+            f"serving on {supervisor.url}: POST a TracksRequest, or `whodid analyze CLIP --server {supervisor.url}`"
+        )
+        supervisor.wait()
+
+
+@app.command()
+def doctor(as_json: JsonOption = False) -> None:
+    """Check this installation: packages, engine, models and their digests, disk."""
+    from services.console import print_checks
+    from services.diagnosis import examine
+
+    checks = examine()
+    if as_json:
+        _print_json([{"check": c.name, "ok": c.ok, "found": c.found, "remedy": c.remedy} for c in checks])
+    else:
+        print_checks(checks)
+    if not all(check.ok for check in checks):
+        raise typer.Exit(4)
+
+
+def main() -> None:
+    """Run the command; every expected fault becomes one line on stderr and its exit code."""
+    signal.signal(signal.SIGTERM, _terminate)
+    try:
+        app(standalone_mode=True)
+    except WhodidError as error:
+        sys.stderr.write(f"whodid: {error}\n")
+        sys.exit(error.exit_code)
+    except BrokenPipeError:
+        sys.stderr.close()
+        sys.exit(1)
+
+
+def _terminate(_signal: int, _frame: FrameType | None) -> NoReturn:
+    # Unwinds like Ctrl-C, so that temporary files go and children stop.
+    raise SystemExit(128 + signal.SIGTERM)
+
+
+def _print_json(value: object) -> None:
+    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,137 @@
+"""What a person sees in the terminal: progress on stderr, tables on stdout."""
+
+from collections.abc import Iterable
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import (
+    BarColumn,
+    Progress,
+    SpinnerColumn,
+    TaskID,
+    TaskProgressColumn,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+
+from services.contracts.events import Analysis, Event
+from services.contracts.identity import Identity
+from services.diagnosis import Check
+from services.gallery.store import SubjectSummary
+from services.gallery.template import Template
+
+
+class ProgressBars:
+    """One bar per piece of work, on stderr; silent where stderr is no terminal and the work is short.
+
+    Use as a context.
+    """
+
+    def __init__(self, *, unit: str) -> None:
+        self._progress = Progress(
+            SpinnerColumn(),
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TaskProgressColumn(),
+            TextColumn("{task.completed:.0f}/{task.total:.0f} " + unit),
+            TimeRemainingColumn(),
+            console=Console(stderr=True),
+        )
+        self._bars: dict[str, TaskID] = {}
+
+    def __enter__(self) -> Self:
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._progress.stop()
+
+    def advance_to(self, name: str, done: float, total: float) -> None:
+        """Draw the bar called `name` at `done` of `total`; safe from any thread."""
+        if name not in self._bars:
+            self._bars[name] = self._progress.add_task(name, total=total)
+        self._progress.update(self._bars[name], completed=done, total=total)
+
+
+def describe_identity(identity: Identity, track_id: str) -> str:
+    """A name, or what stands in for one."""
+    if identity.subject_id is not None:
+        return identity.subject_id
+    return f"{'unknown' if identity.decision == 'unknown' else 'not sure'} ({track_id})"
+
+
+def print_events(title: str, analysis: Analysis) -> None:
+    """Who did what, from when to when, as a table on stdout."""
+    table = Table("who", "did", "from", "to", "identity", "action", title=escape(title), title_justify="left")
+    for event in analysis.events:
+        similarity, threshold = event.identity.similarity, event.identity.threshold
+        table.add_row(
+            escape(describe_identity(event.identity, event.track_id)),
+            escape(event.action.name),
+            format_seconds(event.start_seconds),
+            format_seconds(event.end_seconds),
+            "–" if similarity is None or threshold is None else f"{similarity:.3f} (≥ {threshold:.3f})",
+            f"{event.action.probability:.0%}",
+        )
+    console = Console()
+    console.print(table)
+    if not analysis.events:
+        console.print(f"no events; {len(analysis.tracks)} people were followed")
+
+
+def print_subjects(subjects: Iterable[SubjectSummary]) -> None:
+    """The gallery as a table on stdout."""
+    table = Table("subject", "templates", "best quality")
+    for subject in subjects:
+        table.add_row(escape(subject.subject_id), str(subject.templates), f"{subject.best_quality:.2f}")
+    Console().print(table)
+
+
+def format_seconds(seconds: float) -> str:
+    """Minutes and seconds, and hours where there are any: `0:07.4`, `1:02:03.0`."""
+    minutes, rest = divmod(round(seconds, 1), 60)
+    hours, minutes = divmod(int(minutes), 60)
+    return f"{hours}:{minutes:02d}:{rest:04.1f}" if hours else f"{minutes}:{rest:04.1f}"
+
+
+def warn(message: str) -> None:
+    """One line on stderr."""
+    Console(stderr=True, highlight=False, markup=False).print(message, soft_wrap=True)
+
+
+def print_templates(templates: Iterable[Template]) -> None:
+    """A subject's templates as a table on stdout."""
+    table = Table("template", "quality", "embedding space", "source sha256")
+    for template in templates:
+        table.add_row(
+            template.template_id[:12], f"{template.quality:.2f}", template.embedding.space, template.source_sha256[:12]
+        )
+    Console().print(table)
+
+
+def print_found(found: Iterable[tuple[str, Event]]) -> None:
+    """Archived events as a table on stdout."""
+    table = Table("clip", "who", "did", "from", "to", "event")
+    for uri, event in found:
+        table.add_row(
+            escape(uri.rsplit("/", 1)[-1]),
+            escape(describe_identity(event.identity, event.track_id)),
+            escape(event.action.name),
+            format_seconds(event.start_seconds),
+            format_seconds(event.end_seconds),
+            event.event_id[:12],
+        )
+    Console().print(table)
+
+
+def print_checks(checks: Iterable[Check]) -> None:
+    """What the doctor found, as a table on stdout."""
+    table = Table("check", "", "found", "remedy")
+    for check in checks:
+        table.add_row(check.name, "ok" if check.ok else "[red]no[/red]", escape(check.found), escape(check.remedy))
+    Console().print(table)
