@@ -62,7 +62,7 @@ class Step(_Wire):
     service_url: str = ""
     data: str = ""
     condition: str = ""
-    dependency: Literal["Soft", "Hard", ""] = ""
+    dependency: Literal["Soft", "Hard"] = "Soft"
     weight: int | None = None
     map_predictions_to_instances: bool = False
 
@@ -128,7 +128,8 @@ def parse_graph(text: str) -> Graph:
     manifest = specs[0]
     if "kind" not in manifest:
         return _check(_validate(manifest))
-    name = (manifest.get("metadata") or {}).get("name")
+    metadata = manifest.get("metadata")
+    name = metadata.get("name") if isinstance(metadata, dict) else None
     if not isinstance(name, str) or not _NAME.fullmatch(name):
         raise GraphInvalid(f"metadata.name {name!r} must match ^{_NAME.pattern}$")
     return _check(_validate(manifest.get("spec")))
