@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from services.contracts.card import ModelCard
 from services.contracts.errors import BadInput, BadUsage
-from services.models.store import home, read_weights
+from services.models.store import read_weights
 
 if TYPE_CHECKING:
     import openvino
@@ -69,7 +69,7 @@ def load_network(card: ModelCard, weights_path: Path, *, device: str = "cpu", th
     weights = read_weights(card, weights_path)
     if device == "cpu":
         return _OpenVinoNetwork(card, weights, threads)
-    return _OnnxRuntimeNetwork(card, weights, device, threads)
+    return _OnnxRuntimeNetwork(card, weights, device, threads, engines=weights_path.parent / "tensorrt")
 
 
 class _OpenVinoNetwork:
@@ -117,13 +117,13 @@ class _OpenVinoNetwork:
 class _OnnxRuntimeNetwork:
     """ONNX Runtime; its sessions may be called from several threads at once."""
 
-    def __init__(self, card: ModelCard, weights: bytes, device: str, threads: int) -> None:
+    def __init__(self, card: ModelCard, weights: bytes, device: str, threads: int, *, engines: Path) -> None:
         try:
             import onnxruntime
             from onnxruntime.capi.onnxruntime_pybind11_state import Fail, InvalidGraph, InvalidProtobuf
         except ModuleNotFoundError:
             raise BadUsage(f"device {device!r} needs onnxruntime: install whodid[gpu], or use cpu") from None
-        provider, options = _onnxruntime_provider(card, device)
+        provider, options = _onnxruntime_provider(device, engines)
         if provider not in onnxruntime.get_available_providers():
             raise BadUsage(
                 f"device {device!r} needs {provider}, and this onnxruntime has only "
@@ -176,13 +176,13 @@ def _parse_with_openvino(card: ModelCard, weights: bytes) -> "openvino.Model":
         raise BadInput(f"OpenVINO cannot read {card.name}@{card.version}: {_last_line(fault)}") from fault
 
 
-def _onnxruntime_provider(card: ModelCard, device: str) -> tuple[str, dict[str, str]]:
+def _onnxruntime_provider(device: str, engines: Path) -> tuple[str, dict[str, str]]:
     if device == "onnxruntime-cpu":
         return "CPUExecutionProvider", {}
     if device == "cuda":
         # An exhaustive search times algorithms, so the choice, and the last bits, change from run to run.
         return "CUDAExecutionProvider", {"cudnn_conv_algo_search": "HEURISTIC", "use_tf32": "0"}
-    engines = home() / "engines" / card.weights.sha256
+    # TensorRT compiles for minutes; what it compiled stays beside the weights it was compiled from.
     return "TensorrtExecutionProvider", {
         "trt_fp16_enable": "0",
         "trt_engine_cache_enable": "1",

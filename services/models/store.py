@@ -25,14 +25,6 @@ FETCH_REMEDY = "run `whodid models fetch`"
 _champions = TypeAdapter(dict[Task, Sha256])
 
 
-def home() -> Path:
-    """Where everything that outlives a command is kept: $WHODID_HOME, else the XDG data folder."""
-    if chosen := os.environ.get("WHODID_HOME"):
-        return Path(chosen)
-    data = os.environ.get("XDG_DATA_HOME")
-    return (Path(data) if data else Path.home() / ".local" / "share") / "whodid"
-
-
 class StoredModel(NamedTuple):
     """A card and the weights file it describes."""
 
@@ -50,21 +42,23 @@ def read_weights(card: ModelCard, weights_path: Path) -> bytes:
         weights = weights_path.read_bytes()
     except FileNotFoundError:
         raise MissingModel(f"{card.name}: no weights at {weights_path}; {FETCH_REMEDY}") from None
-    check_digest(str(weights_path), expected=card.weights.sha256, found=hashlib.sha256(weights).hexdigest())
+    check_digest(
+        str(weights_path),
+        expected=card.weights.sha256,
+        found=hashlib.sha256(weights).hexdigest(),
+        remedy=FETCH_REMEDY,
+    )
     return weights
 
 
-def check_digest(what: str, *, expected: str, found: str) -> None:
+def check_digest(what: str, *, expected: str, found: str, remedy: str) -> None:
     """Refuse bytes that are not the pinned ones.
 
     Raises:
         MissingModel: `found` is not `expected`.
     """
     if found != expected:
-        raise MissingModel(
-            f"{what} is not the file it should be: expected sha256 {expected}, found {found}; "
-            f"delete it and {FETCH_REMEDY}"
-        )
+        raise MissingModel(f"{what} is not the file it should be: expected sha256 {expected}, found {found}; {remedy}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,11 +66,6 @@ class ModelStore:
     """Models under `root`: `<sha256 of the weights>/{card.json, weights}`, and `champions.json`."""
 
     root: Path
-
-    @classmethod
-    def at_home(cls) -> "ModelStore":
-        """The store commands use when none is named."""
-        return cls(home() / "models")
 
     def install(self, card: ModelCard, weights: Path | bytes) -> StoredModel:
         """Copy weights and card in; readers see both or neither.
@@ -124,7 +113,7 @@ class ModelStore:
             free_bytes = shutil.disk_usage(self.root).free
             raise MissingModel(
                 f"the disk under {self.root} is full: {size_bytes / 1e6:.1f} MB needed, "
-                f"{free_bytes / 1e6:.1f} MB free; free some space or set WHODID_HOME to a larger disk"
+                f"{free_bytes / 1e6:.1f} MB free; free some space or set WHODID_MODELS to a larger disk"
             ) from fault
 
     def installed(self) -> list[StoredModel]:
@@ -133,7 +122,7 @@ class ModelStore:
         return sorted(map(_read_card, cards), key=lambda model: (model.card.name, model.card.version))
 
     def find(self, reference: str) -> StoredModel:
-        """Look a model up by `name`, `name@version`, the sha256 of its weights, or the path of a card.json.
+        """Look a model up by `name`, `name@version`, its weights' sha256, or the path of its card.json or folder.
 
         A bare name with several versions means the champion among them. Weights are not verified: engines do.
 
@@ -142,7 +131,8 @@ class ModelStore:
             BadUsage: Several versions do, and none is a champion.
         """
         if "/" in reference or reference.endswith(".json"):
-            return _read_card(Path(reference))
+            path = Path(reference)
+            return _read_card(path / CARD_FILE if path.is_dir() else path)
         if re.fullmatch(r"[0-9a-f]{64}", reference):
             return self._at(reference)
         name, _, version = reference.partition("@")

@@ -61,7 +61,9 @@ def test_one_flipped_byte_is_refused_before_an_engine_sees_it(
     asked: list[str] = []
     for name in ("_OpenVinoNetwork", "_OnnxRuntimeNetwork"):
         real = getattr(engine, name)
-        monkeypatch.setattr(engine, name, lambda *args, real=real: asked.append("engine") or real(*args))
+        monkeypatch.setattr(
+            engine, name, lambda *args, real=real, **more: asked.append("engine") or real(*args, **more)
+        )
     load_network(*tiny, device=device)
     assert asked == ["engine"]
 

@@ -6,7 +6,7 @@ import pytest
 
 from services.contracts.errors import BadInput, BadUsage, MissingModel
 from services.models import store as store_module
-from services.models.store import ModelStore, home
+from services.models.store import ModelStore
 
 from .conftest import CardMaker
 
@@ -112,11 +112,3 @@ def test_a_spoilt_card_or_champions_file_is_bad_input(store: ModelStore, card_fo
     (store.root / "champions.json").write_text('{"face_detection": "latest"}')
     with pytest.raises(BadInput, match="delete it"):
         store.champions()
-
-
-def test_home_follows_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
-    monkeypatch.delenv("WHODID_HOME", raising=False)
-    assert home() == tmp_path / "whodid"
-    monkeypatch.setenv("WHODID_HOME", str(tmp_path / "own"))
-    assert ModelStore.at_home().root == tmp_path / "own" / "models"
