@@ -338,13 +338,12 @@ class Decoding:
         quarters = round(raw.rotation / 90) % 4
         if quarters % 2:
             width_px, height_px = height_px, width_px
-        rgb: Picture = raw.to_ndarray(format="rgb24", width=width_px, height=height_px)
-        return np.ascontiguousarray(np.rot90(rgb, quarters)) if quarters else rgb
+        rgb = raw.to_ndarray(format="rgb24", width=width_px, height=height_px)
+        return np.ascontiguousarray(np.rot90(rgb, quarters), np.uint8)
 
     @property
     def _time_base(self) -> Fraction:
-        base: Fraction = self._stream.time_base
-        return base
+        return self._stream.time_base or Fraction(1, av.time_base)
 
     def _seconds(self, ticks: int) -> float:
         return float(ticks * self._time_base)
@@ -394,9 +393,7 @@ def _deinterlaced(frames: Iterator[VideoFrame]) -> Iterator[VideoFrame]:
 
 def _deinterlacing_graph(first: VideoFrame) -> Graph:
     graph = Graph()
-    source = graph.add_buffer(
-        width=first.width, height=first.height, format=first.format, time_base=first.time_base
-    )
+    source = graph.add_buffer(width=first.width, height=first.height, format=first.format, time_base=first.time_base)
     mended = graph.add("bwdif", "mode=send_frame:deint=interlaced")
     graph.link_nodes(source, mended, graph.add("buffersink")).configure()
     return graph

@@ -50,13 +50,15 @@ def pairwise_iou(boxes: NDArray[np.floating], others: NDArray[np.floating]) -> N
     """
     shared = _pairwise_intersection(boxes, others)
     union = _areas(boxes)[:, None] + _areas(others)[None, :] - shared
-    return (shared / np.maximum(union, 1e-9)).astype(np.float32)
+    iou: NDArray[np.float32] = (shared / np.maximum(union, 1e-9)).astype(np.float32)
+    return iou
 
 
 def pairwise_coverage(boxes: NDArray[np.floating], others: NDArray[np.floating]) -> NDArray[np.float32]:
     """Share of each box's own area that lies inside each other box: (N, M), 0 to 1."""
     shared = _pairwise_intersection(boxes, others)
-    return (shared / np.maximum(_areas(boxes)[:, None], 1e-9)).astype(np.float32)
+    coverage: NDArray[np.float32] = (shared / np.maximum(_areas(boxes)[:, None], 1e-9)).astype(np.float32)
+    return coverage
 
 
 def suppress_overlaps(boxes: NDArray[np.floating], confidences: NDArray[np.floating], iou: float) -> NDArray[np.intp]:

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from services.perception.frame import Picture
 
-# Distance between the eyes, as drawn here, at which a face is big enough to say all it can, and too small to say anything.
+# Distance between the eyes at which a face says all it can, and at which it says nothing.
 _FULL_EYE_DISTANCE_PX = 32.0
 _NO_EYE_DISTANCE_PX = 5.0
 # Variance of the Laplacian of a face scaled to one size, over its brightness variance: what sharp faces reach.
@@ -50,7 +50,9 @@ class FaceQuality:
         return float((self.size * self.sharpness * self.pose * self.confidence) ** 0.25)
 
 
-def rate_face(picture: Picture, box_px: NDArray[np.float32], landmarks_px: NDArray[np.float32], confidence: float) -> FaceQuality:
+def rate_face(
+    picture: Picture, box_px: NDArray[np.float32], landmarks_px: NDArray[np.float32], confidence: float
+) -> FaceQuality:
     """Rate one face in a picture.
 
     Args:
