@@ -82,7 +82,7 @@ async def _serve(options: argparse.Namespace) -> None:
             loop.add_signal_handler(number, _stop_once, loop, number, stop)
         try:
             await server.serve(options.host, options.port, stop=stop, on_listening=_announce)
-        except OSError as fault:
+        except (OSError, OverflowError) as fault:
             raise BadUsage(f"cannot listen on {options.host}:{options.port}: {fault}") from fault
 
 
