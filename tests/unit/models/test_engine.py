@@ -60,19 +60,16 @@ def test_one_flipped_byte_is_refused_before_an_engine_sees_it(
 ) -> None:
     asked: list[str] = []
     for name in ("_OpenVinoNetwork", "_OnnxRuntimeNetwork"):
-        real = getattr(engine, name)
-        monkeypatch.setattr(
-            engine, name, lambda *args, real=real, **more: asked.append("engine") or real(*args, **more)
-        )
+        monkeypatch.setattr(engine, name, lambda *_, name=name, **__: asked.append(name))
     load_network(*tiny, device=device)
-    assert asked == ["engine"]
+    assert len(asked) == 1
 
     weights = bytearray(tiny.weights_path.read_bytes())
     weights[len(weights) // 2] ^= 1
     tiny.weights_path.write_bytes(weights)
     with pytest.raises(MissingModel) as refusal:
         load_network(*tiny, device=device)
-    assert asked == ["engine"]
+    assert len(asked) == 1
     assert str(tiny.weights_path) in str(refusal.value)
     assert tiny.card.weights.sha256 in str(refusal.value)
     assert "whodid models fetch" in str(refusal.value)
