@@ -1,6 +1,7 @@
 """What a person sees in the terminal: progress on stderr, tables on stdout."""
 
 from collections.abc import Iterable
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -22,6 +23,9 @@ from services.contracts.identity import Identity
 from services.diagnosis import Check
 from services.gallery.store import SubjectSummary
 from services.gallery.template import Template
+
+# Below this a template still works, but a better picture is worth the trouble.
+_GOOD_QUALITY = 0.5
 
 
 class ProgressBars:
@@ -134,4 +138,13 @@ def print_checks(checks: Iterable[Check]) -> None:
     table = Table("check", "", "found", "remedy")
     for check in checks:
         table.add_row(check.name, "ok" if check.ok else "[red]no[/red]", escape(check.found), escape(check.remedy))
+    Console().print(table)
+
+
+def print_enrolled(made: Iterable[tuple[Path, Template]]) -> None:
+    """Which file gave which template, and how good it is, as a table on stdout."""
+    table = Table("subject", "file", "quality", "")
+    for path, template in made:
+        advice = "" if template.quality >= _GOOD_QUALITY else "a sharper, larger, more frontal picture would help"
+        table.add_row(escape(template.subject_id), escape(path.name), f"{template.quality:.2f}", advice)
     Console().print(table)

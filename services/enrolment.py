@@ -1,0 +1,207 @@
+"""`whodid enroll`: faces from pictures and clips become templates of a subject."""
+
+import hashlib
+import io
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from services.client import refer_to_clip
+from services.console import ProgressBars, print_enrolled
+from services.contracts.errors import BadInput
+from services.contracts.tracks import TracksRequest
+from services.gallery.store import Gallery
+from services.gallery.template import Embedding, Template
+from services.identity.decide import MINIMUM_QUALITY
+from services.identity.embed import FaceEmbedder
+from services.models.store import ModelStore
+from services.perception.crop import cut_square, square_around
+from services.perception.evidence import FaceCrop, open_evidence
+from services.perception.frame import Picture
+from services.perception.quality import FaceQuality, rate_face
+from services.perception.recording import FACE_CONTEXT, LONGEST_FACE_SIDE_PX
+from services.settings import Settings, read_settings
+from services.tracks.find import Detectors, find_tracks
+
+# Pictures are shrunk to this before the detector looks: a portrait's face stays far above 20 px.
+_DETECTION_SIDE_PX = 1280
+# A detection this much less sure than the surest is a pattern in the background, not a second person.
+_CONFIDENCE_SHARE = 0.5
+_FACES_FROM_CLIP = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Enroller:
+    """What turns files into templates.
+
+    Attributes:
+        detectors: Find the faces.
+        embedder: Places them in its embedding space.
+        evidence: Where clips' bundles go.
+    """
+
+    detectors: Detectors
+    embedder: FaceEmbedder
+    evidence: str
+
+    @classmethod
+    def load(cls, settings: Settings) -> "Enroller":
+        """Champions, verified and ready.
+
+        Raises:
+            MissingModel: One is absent or not the one its card names.
+        """
+        store = ModelStore(settings.models)
+        return cls(
+            Detectors.load(store, device=settings.device),
+            FaceEmbedder.load(store, device=settings.device),
+            settings.evidence,
+        )
+
+    def make_templates(self, subject_id: str, path: Path, *, face: int | None = None) -> list[Template]:
+        """Templates from one picture (one of them) or clip (up to five).
+
+        Args:
+            subject_id: Whose face it is.
+            path: Picture or clip.
+            face: Which face, or followed person, counted from the left (in a clip: by appearance), where
+                there are several.
+
+        Raises:
+            BadInput: It cannot be read, holds no face or several with none chosen, or the face is too poor.
+        """
+        try:
+            content = path.read_bytes()
+        except OSError as error:
+            raise BadInput(f"cannot read {path}: {error.strerror}") from error
+        picture = _read_picture(path, content)
+        crops = self._clip_faces(path, face) if picture is None else [self._picture_face(path, picture, face)]
+        usable = [crop for crop in crops if crop.quality.overall >= MINIMUM_QUALITY]
+        if not usable:
+            best = max(crops, key=lambda crop: crop.quality.overall).quality
+            raise BadInput(
+                f"{path}: the face is too poor to enrol (quality {best.overall:.2f}, needs {MINIMUM_QUALITY}: "
+                f"{_weakest_part(best)}); give a larger, sharper or more frontal picture"
+            )
+        vectors = self.embedder.embed([(crop.rgb, crop.landmarks_px) for crop in usable])
+        source = hashlib.sha256(content).hexdigest()
+        return [
+            Template(
+                subject_id=subject_id,
+                embedding=Embedding(vector, self.embedder.space),
+                quality=round(crop.quality.overall, 4),
+                chip_png=_encode_png(crop.rgb),
+                landmarks_px=crop.landmarks_px,
+                source_sha256=source,
+            )
+            for crop, vector in zip(usable, vectors, strict=True)
+        ]
+
+    def _picture_face(self, path: Path, picture: Picture, face: int | None) -> FaceCrop:
+        found = self.detectors.faces.detect(picture, _DETECTION_SIDE_PX)
+        sure = [each for each in found if each.confidence >= _CONFIDENCE_SHARE * found[0].confidence]
+        sure.sort(key=lambda each: float(each.box_px[0]))
+        chosen = sure[_choose(path, len(sure), face, "face")]
+        assert chosen.landmarks_px is not None  # faces have them
+        square = square_around(chosen.box_px, FACE_CONTEXT)
+        side_px = min(square[2], LONGEST_FACE_SIDE_PX)
+        corner, scale = np.array(square[:2], np.float32), np.float32(side_px / square[2])
+        return FaceCrop(
+            pts_seconds=0.0,
+            rgb=cut_square(picture, square, side_px),
+            box_px=(chosen.box_px - np.tile(corner, 2)) * scale,
+            landmarks_px=(chosen.landmarks_px - corner) * scale,
+            quality=rate_face(picture, chosen.box_px, chosen.landmarks_px, chosen.confidence),
+        )
+
+    def _clip_faces(self, path: Path, face: int | None) -> list[FaceCrop]:
+        tracks = find_tracks(TracksRequest(clip=refer_to_clip(path)), self.detectors, self.evidence)
+        seen = [track for track in tracks.tracks if track.faces]
+        chosen = seen[_choose(path, len(seen), face, "person with a face")]
+        with open_evidence(tracks.evidence.uri, tracks.evidence.sha256) as evidence:
+            faces = evidence.faces(chosen.track_id)
+        return sorted(faces, key=lambda crop: -crop.quality.overall)[:_FACES_FROM_CLIP]
+
+
+def enrol_files(
+    subject_id: str, files: Sequence[Path], *, gallery: str | None, face: int | None, as_json: bool
+) -> None:
+    """Enrol one subject; either every file gives its templates or nothing is enrolled.
+
+    Raises:
+        BadInput: A file is refused; says which and why.
+    """
+    settings = read_settings()
+    enroller = Enroller.load(settings)
+    made = [(path, template) for path in files for template in enroller.make_templates(subject_id, path, face=face)]
+    _store(Gallery(gallery or settings.gallery), made, as_json=as_json)
+
+
+def enrol_folder(folder: Path, *, gallery: str | None, as_json: bool) -> None:
+    """Enrol everyone in a folder: each sub-folder is a subject, its files their faces.
+
+    Raises:
+        BadInput: There is no sub-folder with files, or a file is refused; nothing is enrolled then.
+    """
+    files = sorted(path for path in folder.glob("*/*") if path.is_file() and not path.name.startswith("."))
+    if not files:
+        raise BadInput(f"{folder} has no sub-folder with files: expected {folder}/SUBJECT/PICTURE")
+    settings = read_settings()
+    enroller = Enroller.load(settings)
+    made = []
+    with ProgressBars(unit="files") as bars:
+        for done, path in enumerate(files, start=1):
+            made += [(path, template) for template in enroller.make_templates(path.parent.name, path)]
+            bars.advance_to("enrolling", done, len(files))
+    _store(Gallery(gallery or settings.gallery), made, as_json=as_json)
+
+
+def _store(gallery: Gallery, made: Sequence[tuple[Path, Template]], *, as_json: bool) -> None:
+    gallery.enrol(template for _, template in made)
+    if as_json:
+        rows = [
+            {"subject_id": t.subject_id, "file": str(path), "quality": t.quality, "template_id": t.template_id}
+            for path, t in made
+        ]
+        sys.stdout.write(json.dumps(rows, indent=2, ensure_ascii=False) + "\n")
+    else:
+        print_enrolled(made)
+
+
+def _read_picture(path: Path, content: bytes) -> Picture | None:
+    """The picture upright, or None where the file is not one."""
+    try:
+        with Image.open(io.BytesIO(content)) as image:
+            upright: NDArray[np.uint8] = np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
+            return upright
+    except UnidentifiedImageError:
+        return None
+    except (OSError, Image.DecompressionBombError) as error:
+        raise BadInput(f"{path}: the picture cannot be decoded ({error}); export it again") from error
+
+
+def _choose(path: Path, count: int, face: int | None, kind: str) -> int:
+    if count == 0:
+        raise BadInput(f"{path}: no {kind} found; give a picture where the face is at least 40 px high")
+    if face is None and count > 1:
+        raise BadInput(f"{path}: {count} times a {kind}; say which with --face 1 to --face {count}")
+    if face is not None and face > count:
+        raise BadInput(f"{path}: --face {face}, but there is only {count} times a {kind}")
+    return (face or 1) - 1
+
+
+def _weakest_part(quality: FaceQuality) -> str:
+    parts = {"size": quality.size, "sharpness": quality.sharpness, "pose": quality.pose}
+    return f"weakest in {min(parts, key=parts.__getitem__)}"
+
+
+def _encode_png(picture: Picture) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(picture).save(buffer, "PNG")
+    return buffer.getvalue()
