@@ -67,7 +67,8 @@ def write_dlib_file(tensors: Iterator[Floats]) -> bytes:
 
 def cosines(a: Floats, b: Floats) -> NDArray[np.float64]:
     a, b = (x.astype(np.float64) / np.linalg.norm(x, axis=1, keepdims=True) for x in (a, b))
-    return np.einsum("nd,nd->n", a, b)
+    cosine: NDArray[np.float64] = np.einsum("nd,nd->n", a, b)
+    return cosine
 
 
 def embed_with_dlib(file: bytes, chips: NDArray[np.uint8], folder: Path) -> Floats:
