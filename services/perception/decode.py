@@ -68,6 +68,7 @@ def probe(uri: str | Path) -> Clip:
 def decode(
     uri: str | Path,
     *,
+    name: str | None = None,
     from_seconds: float = 0.0,
     to_seconds: float | None = None,
     at_rate_hz: float | None = None,
@@ -77,6 +78,7 @@ def decode(
 
     Args:
         uri: A local path, or any fsspec url.
+        name: What errors call the file; `uri` by default.
         from_seconds: Frames before it are passed over (by seeking where the file can).
         to_seconds: Up to, not including; None is the end.
         at_rate_hz: Pictures by the sampling rule above; None gives every frame.
@@ -93,6 +95,7 @@ def decode(
     """
     return Decoding(
         uri,
+        name=name,
         from_seconds=from_seconds,
         to_seconds=to_seconds,
         at_rate_hz=at_rate_hz,
@@ -113,12 +116,14 @@ class Decoding:
         self,
         uri: str | Path,
         *,
+        name: str | None = None,
         from_seconds: float = 0.0,
         to_seconds: float | None = None,
         at_rate_hz: float | None = None,
         longest_side_px: int | None = None,
     ) -> None:
-        self._name = str(uri)
+        self._uri = uri
+        self._name = name or str(uri)
         self._from_seconds = from_seconds
         self._to_seconds = math.inf if to_seconds is None else to_seconds
         self._rate_hz = at_rate_hz
@@ -249,7 +254,7 @@ class Decoding:
     def _reopen(self) -> None:
         self._container.close()
         self._file.close()
-        self._file = _open_file(self._name)
+        self._file = _open_file(self._uri)
         self._container = self._open_container()
         self._stream = self._choose_stream()
 

@@ -261,6 +261,24 @@ def open_evidence(uri: str, sha256: str) -> Evidence:
     return Evidence(file, uri)
 
 
+def read_bundle(uri: str) -> tuple[str, dict[str, Any]] | None:
+    """A bundle's sha256 and meta.json; None where there is none, or one that is damaged.
+
+    Every member's checksum is tried: a bundle to be used again must be whole.
+    """
+    try:
+        with fsspec.open(uri, "rb") as file:
+            digest = _digest(file, None)
+            file.seek(0)
+            with zipfile.ZipFile(file) as bundle:
+                if bundle.testzip() is not None:
+                    return None
+                meta: dict[str, Any] = json.loads(bundle.read("meta.json"))
+                return digest, meta
+    except (OSError, zipfile.BadZipFile, KeyError, ValueError):
+        return None
+
+
 def _digest(source: IO[bytes], copy: IO[bytes] | None) -> str:
     digest = hashlib.sha256()
     while block := source.read(_READ_BYTES):

@@ -29,6 +29,8 @@ BODY_CONTEXT = 1.25
 FACE_CONTEXT = 2.0
 LONGEST_FACE_SIDE_PX = 256
 FACES_KEPT = 12
+# A body carried over from the motion is cut for so long; then nobody knows what the crop shows.
+CARRIED_SECONDS = 0.5
 # Two faces nearer in time than this show much the same: the worse one counts for less.
 _SPREAD_SECONDS = 2.0
 _JPEG_QUALITY = 90
@@ -50,6 +52,7 @@ class TrackRecord:
         self._length = 0
         self._unwritten: list[Picture] = []
         self._carried: list[tuple[Picture, NDArray[np.void]]] = []
+        self._detected_seconds = -np.inf
         self._sheets = 0
         self._faces: list[FaceCrop] = []
         self.boxes = 0
@@ -79,6 +82,11 @@ class TrackRecord:
             confidence: The detector's; 0 when not detected.
             detected: Whether the person was found in this very frame.
         """
+        if detected:
+            self._detected_seconds = frame.pts_seconds
+            self.boxes += 1
+        elif frame.pts_seconds - self._detected_seconds > CARRIED_SECONDS:
+            return
         square = square_around(box_px, BODY_CONTEXT)
         left, top, side = square
         point = np.zeros((), POINT)
@@ -89,7 +97,6 @@ class TrackRecord:
         point["crop_px"] = np.array([left, top, left + side, top + side], np.float32) * self._px_scale
         self._carried.append((cut_square(frame.rgb, square, STRIP_SIDE_PX), point[()]))
         if detected:
-            self.boxes += 1
             for picture, carried in self._carried:
                 self._append(picture, carried)
             self._carried.clear()

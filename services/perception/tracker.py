@@ -1,0 +1,304 @@
+"""Tracker: detections of one picture after another become people followed through the clip. In seconds throughout.
+
+Hungarian matching in two stages, sure detections first (ByteTrack), over boxes predicted by a Kalman filter and
+restarted from observations after an occlusion (OC-SORT). On top of that, one rule of this house: a track is
+never handed from one person to another in silence. Where two people were one in the picture and come apart
+again, motion and clothes must tell them apart; where they do not, both tracks end and two new ones begin.
+
+Source: ByteTrack, arXiv:2110.06864; OC-SORT, arXiv:2203.14360; C-BIoU, arXiv:2211.14317 (widened boxes).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import linear_sum_assignment
+
+from services.perception.appearance import likeness
+from services.perception.detection import Boxes, pairwise_coverage, pairwise_iou
+from services.perception.motion import BoxMotion
+
+Histogram = NDArray[np.float32]
+
+LOST_SECONDS = 1.6
+_LEFT_SECONDS = 0.5
+_TENTATIVE_SECONDS = 0.45
+_HITS_TO_CONFIRM = 3
+# Boxes are widened by this share of their sides before they are compared: at ten pictures a second a runner's
+# boxes hardly overlap.
+_WIDENING = 0.25
+_LEAST_OVERLAP = 0.15
+_LEAST_OVERLAP_UNSURE = 0.35
+# After this long unseen, clothes must agree too.
+_OCCLUDED_SECONDS = 0.35
+_LEAST_LIKENESS = 0.80
+# Overlap at which two people may be taken for one, and below which they are apart again.
+_ENTANGLED_COVERAGE = 0.45
+_APART_IOU = 0.15
+# What the better way to tell two people apart must gain over the other.
+_CLEAR_MARGIN = 0.25
+_CLOTHES_WEIGHT = 4.0
+_APPEARANCE_MEMORY = 0.9
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Followed:
+    """A track as of the latest picture.
+
+    Attributes:
+        number: Stays the same for as long as the track lives; never used again.
+        box_px: float32, (4,), smoothed.
+        confidence: Of the detection; 0 when carried over.
+        detected: Found in this very picture.
+        confirmed: Seen often enough to be believed.
+        detection: Index of the matched detection; None when carried over.
+    """
+
+    number: int
+    box_px: NDArray[np.float32]
+    confidence: float
+    detected: bool
+    confirmed: bool
+    detection: int | None
+
+
+class _Track:
+    def __init__(self, number: int, box_px: NDArray[np.float32], seconds: float) -> None:
+        self.number = number
+        self.motion = BoxMotion(box_px)
+        self.last_box_px = box_px
+        self.seen_seconds = seconds
+        self.hits = 1
+        self.confirmed = False
+        self.appearance: Histogram | None = None
+        self.entangled: set[int] = set()
+
+
+class Tracker:
+    """Follows people through one clip."""
+
+    def __init__(self, minimum_confidence: float, width_px: int, height_px: int) -> None:
+        """Start with an empty picture.
+
+        Args:
+            minimum_confidence: A detection at or above it may begin a track; one below it only carries one on.
+            width_px: Of the pictures, to know who has left.
+            height_px: Of the pictures.
+        """
+        self._minimum_confidence = minimum_confidence
+        self._picture = np.array([[0, 0, width_px, height_px]], np.float32)
+        self._tracks: list[_Track] = []
+        self._next_number = 0
+        self._seconds: float | None = None
+        self._pictures = 0
+
+    def predict(self, seconds: float) -> dict[int, NDArray[np.float32]]:
+        """Where everyone followed should be at `seconds`: box by number. Time does not go back after it."""
+        step = 0.0 if self._seconds is None else seconds - self._seconds
+        if step < 0:
+            raise ValueError(f"picture at {seconds} s after one at {self._seconds} s: time must not go back")
+        self._seconds = seconds
+        if step:
+            for track in self._tracks:
+                track.motion.predict(step)
+        return {track.number: track.motion.box_px for track in self._tracks}
+
+    def update(
+        self,
+        seconds: float,
+        boxes_px: Boxes,
+        confidences: NDArray[np.float32],
+        appearances: Sequence[Histogram | None],
+    ) -> list[Followed]:
+        """Take in one picture's detections.
+
+        Args:
+            seconds: pts of the picture; never before the last one's.
+            boxes_px: (N, 4), each person once.
+            confidences: (N,).
+            appearances: N histograms; None where there is none.
+
+        Returns:
+            Everyone followed now; who is missing from it has ended.
+        """
+        self.predict(seconds)
+        self._pictures += 1
+        sure = np.flatnonzero(confidences >= self._minimum_confidence)
+        unsure = np.flatnonzero(confidences < self._minimum_confidence)
+
+        matches: dict[int, int] = {}
+        self._match(self._tracks, sure, boxes_px, appearances, _LEAST_OVERLAP, matches)
+        recent = [t for t in self._unmatched(matches) if seconds - t.seen_seconds < _OCCLUDED_SECONDS]
+        self._match(recent, unsure, boxes_px, appearances, _LEAST_OVERLAP_UNSURE, matches)
+        self._entangle(matches, boxes_px)
+        ended = self._disentangle(matches, boxes_px, appearances)
+
+        self._tracks = [track for track in self._tracks if track.number not in ended]
+        matches = {number: index for number, index in matches.items() if number not in ended}
+        crowded = _crowded(boxes_px)
+        for track in self._tracks:
+            if track.number in matches:
+                index = matches[track.number]
+                self._carry_on(track, boxes_px[index], float(confidences[index]))
+                if not track.entangled and not crowded[index]:
+                    track.appearance = _blend(track.appearance, appearances[index])
+        self._tracks = [track for track in self._tracks if self._lives(track)]
+        for index in sure.tolist():
+            if index not in matches.values():
+                track = _Track(self._next_number, boxes_px[index], seconds)
+                track.appearance = None if crowded[index] else appearances[index]
+                self._next_number += 1
+                self._tracks.append(track)
+                matches[track.number] = index
+        return [self._describe(track, matches.get(track.number), confidences) for track in self._tracks]
+
+    def believed(self) -> set[int]:
+        """Tracks to keep when the clip ends here: those confirmed, and all of a clip too short to confirm any."""
+        return {t.number for t in self._tracks if t.confirmed or self._pictures < _HITS_TO_CONFIRM}
+
+    def _match(
+        self,
+        tracks: Sequence[_Track],
+        candidates: NDArray[np.intp],
+        boxes_px: Boxes,
+        appearances: Sequence[Histogram | None],
+        least_overlap: float,
+        matches: dict[int, int],
+    ) -> None:
+        """Add the best one-to-one matches of tracks and candidate detections to `matches`."""
+        if not tracks or not len(candidates):
+            return
+        affinity = np.maximum(
+            _overlap(self._boxes(tracks), boxes_px[candidates]),
+            # Someone who stopped behind an obstacle comes out where they went in.
+            0.9 * _overlap(np.stack([t.last_box_px for t in tracks]), boxes_px[candidates]),
+        )
+        allowed = affinity >= least_overlap
+        for row, track in enumerate(tracks):
+            assert self._seconds is not None
+            occluded = self._seconds - track.seen_seconds >= _OCCLUDED_SECONDS
+            for column, index in enumerate(candidates.tolist()):
+                alike = likeness(track.appearance, appearances[index])
+                known = track.appearance is not None and appearances[index] is not None
+                if occluded and known and alike < _LEAST_LIKENESS:
+                    allowed[row, column] = False
+                affinity[row, column] += 0.3 * alike + (0.1 if track.confirmed else 0.0)
+        rows, columns = linear_sum_assignment(np.where(allowed, affinity, -1e3), maximize=True)
+        for row, column in zip(rows.tolist(), columns.tolist(), strict=True):
+            if allowed[row, column]:
+                matches[tracks[row].number] = int(candidates[column])
+
+    def _entangle(self, matches: dict[int, int], boxes_px: Boxes) -> None:
+        """Note who may be hidden behind whom: one of two is not found, and where it should be the other one is."""
+        confirmed = [track for track in self._tracks if track.confirmed]
+        if len(confirmed) < 2:
+            return
+        boxes = np.stack([boxes_px[matches[t.number]] if t.number in matches else t.motion.box_px for t in confirmed])
+        covered = pairwise_coverage(boxes, boxes)
+        for row, hidden in enumerate(confirmed):
+            for column, other in enumerate(confirmed):
+                if row != column and hidden.number not in matches and covered[row, column] > _ENTANGLED_COVERAGE:
+                    hidden.entangled.add(other.number)
+                    other.entangled.add(hidden.number)
+
+    def _disentangle(
+        self, matches: dict[int, int], boxes_px: Boxes, appearances: Sequence[Histogram | None]
+    ) -> set[int]:
+        """Decide who is who among people who come apart; amends `matches`, gives the tracks that must end."""
+        by_number = {track.number: track for track in self._tracks}
+        ended: set[int] = set()
+        for one in self._tracks:
+            for other_number in sorted(one.entangled):
+                other = by_number.get(other_number)
+                if other is None:
+                    one.entangled.discard(other_number)
+                    continue
+                if one.number > other.number or one.number not in matches or other.number not in matches:
+                    continue
+                a, b = matches[one.number], matches[other.number]
+                if pairwise_iou(boxes_px[a : a + 1], boxes_px[b : b + 1])[0, 0] > _APART_IOU:
+                    continue
+                margin = self._margin(one, other, (a, b), boxes_px, appearances)
+                if abs(margin) < _CLEAR_MARGIN:
+                    ended |= {one.number, other.number}
+                elif margin < 0:
+                    matches[one.number], matches[other.number] = b, a
+                one.entangled.discard(other.number)
+                other.entangled.discard(one.number)
+        return ended
+
+    def _margin(
+        self,
+        one: _Track,
+        other: _Track,
+        pair: tuple[int, int],
+        boxes_px: Boxes,
+        appearances: Sequence[Histogram | None],
+    ) -> float:
+        """By how much the pair of detections fits (one, other) better than (other, one)."""
+        overlap = _overlap(self._boxes([one, other]), boxes_px[list(pair)])
+        alike = np.array([[likeness(t.appearance, appearances[i]) for i in pair] for t in (one, other)])
+        fit = overlap + _CLOTHES_WEIGHT * alike
+        return float(fit[0, 0] + fit[1, 1] - fit[0, 1] - fit[1, 0])
+
+    def _carry_on(self, track: _Track, box_px: NDArray[np.float32], confidence: float) -> None:
+        assert self._seconds is not None
+        unseen_seconds = self._seconds - track.seen_seconds
+        if unseen_seconds >= _OCCLUDED_SECONDS:
+            track.motion = BoxMotion.between(track.last_box_px, box_px, unseen_seconds)
+        else:
+            # An unsure box is often a body half hidden.
+            track.motion.correct(box_px, jitter=1.0 if confidence >= self._minimum_confidence else 2.0)
+        track.last_box_px = box_px
+        track.seen_seconds = self._seconds
+        track.hits += 1
+        track.confirmed = track.confirmed or track.hits >= _HITS_TO_CONFIRM
+
+    def _lives(self, track: _Track) -> bool:
+        assert self._seconds is not None
+        unseen_seconds = self._seconds - track.seen_seconds
+        if not track.confirmed:
+            return unseen_seconds <= _TENTATIVE_SECONDS
+        inside = pairwise_coverage(track.motion.box_px[None], self._picture)[0, 0]
+        return unseen_seconds <= (LOST_SECONDS if inside > 0.5 else _LEFT_SECONDS)
+
+    def _describe(self, track: _Track, index: int | None, confidences: NDArray[np.float32]) -> Followed:
+        return Followed(
+            number=track.number,
+            box_px=track.motion.box_px,
+            confidence=0.0 if index is None else float(confidences[index]),
+            detected=index is not None,
+            confirmed=track.confirmed,
+            detection=index,
+        )
+
+    def _unmatched(self, matches: dict[int, int]) -> list[_Track]:
+        return [track for track in self._tracks if track.number not in matches]
+
+    @staticmethod
+    def _boxes(tracks: Sequence[_Track]) -> Boxes:
+        return np.stack([t.motion.box_px for t in tracks]) if tracks else np.zeros((0, 4), np.float32)
+
+
+def _overlap(boxes: Boxes, others: Boxes) -> NDArray[np.float32]:
+    return pairwise_iou(_widened(boxes), _widened(others))
+
+
+def _widened(boxes: Boxes) -> Boxes:
+    margins = (boxes[:, 2:] - boxes[:, :2]) * np.float32(_WIDENING)
+    return np.concatenate([boxes[:, :2] - margins, boxes[:, 2:] + margins], axis=1)
+
+
+def _crowded(boxes_px: Boxes) -> NDArray[np.bool_]:
+    """Detections whose torso may be somebody else's."""
+    covered = pairwise_coverage(boxes_px, boxes_px)
+    np.fill_diagonal(covered, 0)
+    crowded: NDArray[np.bool_] = covered.max(axis=1, initial=0) > 0.25
+    return crowded
+
+
+def _blend(known: Histogram | None, seen: Histogram | None) -> Histogram | None:
+    if known is None or seen is None:
+        return seen if known is None else known
+    return (known * np.float32(_APPEARANCE_MEMORY) + seen * np.float32(1 - _APPEARANCE_MEMORY)).astype(np.float32)
