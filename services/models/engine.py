@@ -2,7 +2,6 @@
 
 import tempfile
 import threading
-from collections import OrderedDict
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
@@ -23,10 +22,6 @@ Inputs = Mapping[str, Tensor] | Tensor
 
 DEVICES = ("cpu", "onnxruntime-cpu", "cuda", "tensorrt")
 
-# A graph with loops in it (the TensorFlow detector's suppression) is a third faster compiled for one exact
-# shape; each takes a second to compile, so the last few stay. ONNX networks are as fast with free shapes.
-_KEPT_SHAPES = 4
-
 
 class Network(Protocol):
     """Weights made ready on one device. Threads may share it; the same input gives the same bits."""
@@ -36,7 +31,7 @@ class Network(Protocol):
 
         Args:
             inputs: Arrays by input name, or the one array of a network with one input. Shapes and dtypes
-                are the network's own; a batch may have any length.
+                are the network's own; a batch has at least one item.
 
         Returns:
             Arrays by output name; an output with several names is there under each.
@@ -82,36 +77,40 @@ class _OpenVinoNetwork:
     def __init__(self, card: ModelCard, weights: bytes, threads: int) -> None:
         self._model = _parse_with_openvino(card, weights)
         self._input_names = [port.any_name for port in self._model.inputs]
-        self._exact_shapes = card.weights.format == "tensorflow"
+        # A graph with loops in it, as TensorFlow's detectors are, runs a third faster compiled for one exact
+        # shape and gains nothing from batches. Others are as fast with every dimension free.
+        self._one_by_one = card.weights.format == "tensorflow"
         self._config: dict[str, Any] = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}
         if threads:
             self._config["INFERENCE_NUM_THREADS"] = threads
-        self._requests: OrderedDict[tuple[tuple[int, ...], ...], openvino.InferRequest] = OrderedDict()
+        self._compiled_shapes: dict[str, list[int]] | None = None
+        self._request: openvino.InferRequest | None = None
         self._lock = threading.Lock()
 
     def run(self, inputs: Inputs) -> dict[str, Tensor]:
         named = _by_name(inputs, self._input_names)
         with self._lock:
-            request = self._request_for(named)
-            request.infer(named, share_inputs=True)
-            outputs = request.model_outputs
-            arrays = [np.array(request.get_output_tensor(index).data) for index in range(len(outputs))]
+            if not self._one_by_one:
+                return self._infer(named)
+            length = len(named[self._input_names[0]])
+            items = [self._infer({name: array[i : i + 1] for name, array in named.items()}) for i in range(length)]
+        return {name: np.concatenate([item[name] for item in items]) for name in items[0]}
+
+    def _infer(self, named: dict[str, Tensor]) -> dict[str, Tensor]:
+        request = self._request_for({name: list(array.shape) for name, array in named.items()})
+        request.infer(named, share_inputs=True)
+        outputs = request.model_outputs
+        arrays = [np.array(request.get_output_tensor(index).data) for index in range(len(outputs))]
         return {name: array for port, array in zip(outputs, arrays, strict=True) for name in port.names}
 
-    def _request_for(self, named: Mapping[str, Tensor]) -> "openvino.InferRequest":
-        shapes = tuple(named[name].shape for name in self._input_names) if self._exact_shapes else ()
-        if shapes in self._requests:
-            self._requests.move_to_end(shapes)
-            return self._requests[shapes]
-        model = self._model
-        if self._exact_shapes:
-            model = model.clone()
-            model.reshape({name: list(named[name].shape) for name in self._input_names})
-        request = _openvino_core().compile_model(model, "CPU", self._config).create_infer_request()
-        self._requests[shapes] = request
-        if len(self._requests) > _KEPT_SHAPES:
-            self._requests.popitem(last=False)
-        return request
+    def _request_for(self, shapes: dict[str, list[int]]) -> "openvino.InferRequest":
+        stale = self._one_by_one and shapes != self._compiled_shapes
+        if self._request is None or stale:
+            if stale:
+                self._model.reshape(shapes)
+            compiled = _openvino_core().compile_model(self._model, "CPU", self._config)
+            self._request, self._compiled_shapes = compiled.create_infer_request(), shapes
+        return self._request
 
 
 class _OnnxRuntimeNetwork:

