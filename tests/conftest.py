@@ -4,6 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from services.settings import read_settings
+
 
 @pytest.fixture(scope="session")
 def repository() -> Path:
@@ -17,3 +19,20 @@ def shared_data(repository: Path) -> Path:
     if not folder.is_dir():
         pytest.skip(f"no real data at {folder}")
     return folder
+
+
+@pytest.fixture(scope="session")
+def models(repository: Path) -> Path:
+    """The model store that `make install` filled."""
+    folder = read_settings().models
+    if not (folder / "champions.json").is_file():
+        pytest.fail(f"no models in {folder}: run `make install`")
+    return folder
+
+
+@pytest.fixture
+def home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, models: Path) -> Path:
+    """A home of its own for one test, with the installed models."""
+    monkeypatch.setenv("WHODID_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("WHODID_MODELS", str(models))
+    return tmp_path / "home"
