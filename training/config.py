@@ -24,6 +24,7 @@ class PrepareParams(Params):
 
     window: WindowSpec
     minimum_iou: Share = Field(description="A detected box is a rendered person's at or above this.")
+    boundary_seconds: float = Field(ge=0, description="Windows centred this near a change of action stay unnamed.")
     validation_share: Share = Field(description="Of the training subjects, at least one.")
     seed: int
 

@@ -68,7 +68,7 @@ def fit(
         [{"params": decayed, "weight_decay": params.weight_decay}, {"params": plain, "weight_decay": 0.0}]
     )
     loss_of = nn.CrossEntropyLoss(label_smoothing=params.label_smoothing)
-    action_N = torch.from_numpy(train.action_N)
+    action_N = torch.from_numpy(train.actions)
     steps = math.ceil(len(train) / params.batch_size)
 
     history = _resume(checkpoint, fingerprint, network, optimizer)
@@ -84,11 +84,12 @@ def fit(
         order_N = draw_balanced(action_N, generator)
         network.train()
         total = 0.0
-        for step, rows in enumerate(order_N.split(params.batch_size)):
+        for step in range(steps):
+            rows = order_N[step * params.batch_size : (step + 1) * params.batch_size]
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate_at(epoch + step / steps, params)
             rgb_NTHWC = torch.from_numpy(train.rgb(rows.numpy()))
-            motion_NTM = torch.from_numpy(train.motion_NTM[rows.numpy()])
+            motion_NTM = torch.from_numpy(train.motion[rows.numpy()])
             rgb_NTHWC, motion_NTM = augment(rgb_NTHWC, motion_NTM, params.augmentation, generator)
             with _precision(params):
                 loss = loss_of(network(rgb_NTHWC, motion_NTM).float(), action_N[rows])
@@ -99,7 +100,7 @@ def fit(
             total += loss.item() * len(rows)
 
         logits_NK = torch.from_numpy(predict_logits(network, validation))
-        truth_N = torch.from_numpy(validation.action_N)
+        truth_N = torch.from_numpy(validation.actions)
         history.append(
             Epoch(
                 epoch=epoch,
@@ -135,7 +136,7 @@ def predict_logits(network: nn.Module, windows: WindowSet, batch_size: int = 64)
         for start in range(0, len(windows), batch_size):
             rows = np.arange(start, min(start + batch_size, len(windows)))
             rgb_NTHWC = torch.from_numpy(windows.rgb(rows))
-            answers.append(network(rgb_NTHWC, torch.from_numpy(windows.motion_NTM[rows])).float().numpy())
+            answers.append(network(rgb_NTHWC, torch.from_numpy(windows.motion[rows])).float().numpy())
     return np.concatenate(answers) if answers else np.zeros((0, len(windows.classes)), np.float32)
 
 
@@ -174,9 +175,7 @@ def _save(
     partial.replace(path)
 
 
-def _resume(
-    path: Path, fingerprint: str, network: nn.Module, optimizer: torch.optim.Optimizer
-) -> list[Epoch]:
+def _resume(path: Path, fingerprint: str, network: nn.Module, optimizer: torch.optim.Optimizer) -> list[Epoch]:
     """Load a checkpoint of the same run into `network` and `optimizer`; an empty history when there is none."""
     if not path.is_file():
         return []

@@ -52,10 +52,11 @@ class DataInput:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """An open run of the tracking store."""
+    """An open run of the tracking store; `origin` is that of the stage that has it open."""
 
     run_id: str
     client: "MlflowClient"
+    origin: Origin
 
     def log_metrics(self, metrics: Mapping[str, float], *, step: int = 0) -> None:
         """Add one value to each metric's history."""
@@ -100,7 +101,7 @@ def start_run(stage: str, params: Mapping[str, Any], inputs: Sequence[DataInput]
     client = _client()
     origin = find_origin()
     info = client.create_run(_experiment_id(client), run_name=stage).info
-    run = Run(info.run_id, client)
+    run = Run(info.run_id, client, origin)
     run.set_tags(
         {
             "git_commit": origin.git_commit,
@@ -131,7 +132,7 @@ def reopen_run(run_id: str) -> Iterator[Run]:
         raise MissingModel(
             f"no run {run_id} in the tracking store {_tracking_uri()}; make it anew: dvc repro --force train_action"
         ) from fault
-    run = Run(run_id, client)
+    run = Run(run_id, client, find_origin())
     with _closing(run):
         yield run
 

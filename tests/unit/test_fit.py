@@ -89,14 +89,14 @@ def test_leaves_no_checkpoint_behind(train, validation, params, tmp_path):
 
 
 def test_keeps_the_best_weights_and_stops_when_nothing_improves(train, validation, params, tmp_path):
-    wrong = dataclasses.replace(validation, action_N=(validation.action_N + 1) % 3)
+    wrong = dataclasses.replace(validation, actions=(validation.actions + 1) % 3)
     network = make_network()
     patient = params.model_copy(update={"epochs": 30, "patience": 2})
     history = run(network, train, wrong, patient, tmp_path)
     losses = [epoch.validation_loss for epoch in history]
     assert len(history) == losses.index(min(losses)) + 1 + 2
     logits = torch.from_numpy(predict_logits(network, wrong))
-    best = torch.nn.functional.cross_entropy(logits, torch.from_numpy(wrong.action_N)).item()
+    best = torch.nn.functional.cross_entropy(logits, torch.from_numpy(wrong.actions)).item()
     assert best == pytest.approx(min(losses))
 
 

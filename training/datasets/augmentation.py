@@ -8,8 +8,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-MIRROR = (-1.0, 1.0, 1.0, 1.0, 1.0)
 from training.config import AugmentationParams
+
+# In a mirror only the speed to the right changes sign; see services.perception.windows.measure_motion.
+_MIRRORED_MOTION = (-1.0, 1.0, 1.0, 1.0, 1.0)
 
 
 def augment(
@@ -32,7 +34,7 @@ def augment(
         return torch.rand(*shape, generator=generator)
 
     flipped_N = draw(count) < params.flip_probability
-    mirror_NM = torch.where(flipped_N[:, None], torch.tensor(MIRROR), 1.0)
+    mirror_NM = torch.where(flipped_N[:, None], torch.tensor(_MIRRORED_MOTION), 1.0)
     moved_NTM = motion_NTM * mirror_NM[:, None]
 
     zoom_N = 1 + params.zoom * (2 * draw(count) - 1)
@@ -42,7 +44,8 @@ def augment(
     affine_N23[:, :, 2] = 2 * params.shift * (2 * draw(count, 2) - 1)
     grid_NHW2 = functional.affine_grid(affine_N23, [count, 1, height, width], align_corners=False)
     stacked_NCHW = rgb_NTHWC.permute(0, 1, 4, 2, 3).flatten(1, 2).float()
-    x_NTCHW = functional.grid_sample(stacked_NCHW, grid_NHW2, align_corners=False).unflatten(1, (frames, 3))
+    moved_NCHW = functional.grid_sample(stacked_NCHW, grid_NHW2, align_corners=False)
+    x_NTCHW = moved_NCHW.reshape(count, frames, 3, height, width)
 
     gain_N = 1 + params.light * (2 * draw(count) - 1)
     tint_NC = 1 + params.colour * (2 * draw(count, 3) - 1)
@@ -53,7 +56,7 @@ def augment(
     if blurred_N.any():
         sharp_XCHW = x_NTCHW[blurred_N].flatten(0, 1)
         soft_XCHW = functional.avg_pool2d(sharp_XCHW, 3, stride=1, padding=1, count_include_pad=False)
-        x_NTCHW[blurred_N] = soft_XCHW.unflatten(0, (-1, frames))
+        x_NTCHW[blurred_N] = soft_XCHW.reshape(-1, frames, 3, height, width)
 
     for window in torch.nonzero(draw(count) < params.erase_probability).flatten().tolist():
         side_2, corner_2 = 0.15 + 0.2 * draw(2), draw(2)

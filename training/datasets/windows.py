@@ -16,46 +16,46 @@ class WindowSet:
 
     Attributes:
         classes: (K,) str, action names in the network's order.
-        pictures_PHWC: (P, H, W, 3) uint8 RGB, the distinct pictures.
-        picture_NT: (N, T) int32, which picture each frame of a window is.
-        motion_NTM: (N, T, M) float32, motion of the track's box.
-        action_N: (N,) int64, index into `classes`; -1 where the truth names no action.
-        subject_N: (N,) str, whom the truth sees there; empty where nobody.
-        clip_N: (N,) str, file stem of the clip.
-        track_N: (N,) str, the track in that clip.
-        start_N, end_N: (N,) float64, seconds in the clip.
+        pictures: (P, H, W, 3) uint8 RGB, the distinct pictures.
+        shown: (N, T) int32, which picture each frame of a window is.
+        motion: (N, T, M) float32, motion of the track's box.
+        actions: (N,) int64, index into `classes`; -1 where the truth names no action.
+        subject_ids: (N,) str, whom the truth sees there; empty where nobody.
+        clips: (N,) str, file stem of the clip.
+        tracks: (N,) str, the track in that clip.
+        starts_seconds, ends_seconds: (N,) float64, in the clip.
     """
 
     classes: NDArray[np.str_]
-    pictures_PHWC: NDArray[np.uint8]
-    picture_NT: NDArray[np.int32]
-    motion_NTM: NDArray[np.float32]
-    action_N: NDArray[np.int64]
-    subject_N: NDArray[np.str_]
-    clip_N: NDArray[np.str_]
-    track_N: NDArray[np.str_]
-    start_N: NDArray[np.float64]
-    end_N: NDArray[np.float64]
+    pictures: NDArray[np.uint8]
+    shown: NDArray[np.int32]
+    motion: NDArray[np.float32]
+    actions: NDArray[np.int64]
+    subject_ids: NDArray[np.str_]
+    clips: NDArray[np.str_]
+    tracks: NDArray[np.str_]
+    starts_seconds: NDArray[np.float64]
+    ends_seconds: NDArray[np.float64]
 
     def __len__(self) -> int:
-        return len(self.picture_NT)
+        return len(self.shown)
 
     def rgb(self, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
         """Pictures of some windows: (len(rows), T, H, W, 3) uint8."""
-        return self.pictures_PHWC[self.picture_NT[rows]]
+        return self.pictures[self.shown[rows]]
 
     def subjects(self) -> frozenset[str]:
         """Everyone seen here."""
-        return frozenset(str(s) for s in np.unique(self.subject_N) if s)
+        return frozenset(str(s) for s in np.unique(self.subject_ids) if s)
 
     def select(self, keep_N: NDArray[np.bool_]) -> "WindowSet":
         """The windows where `keep_N` is true, with only the pictures they use."""
-        used, renumbered = np.unique(self.picture_NT[keep_N], return_inverse=True)
+        used, renumbered = np.unique(self.shown[keep_N], return_inverse=True)
         rest = {f.name: getattr(self, f.name)[keep_N] for f in fields(self)[3:]}
         return WindowSet(
             classes=self.classes,
-            pictures_PHWC=self.pictures_PHWC[used],
-            picture_NT=renumbered.reshape(-1, self.picture_NT.shape[1]).astype(np.int32),
+            pictures=self.pictures[used],
+            shown=renumbered.reshape(-1, self.shown.shape[1]).astype(np.int32),
             **rest,
         )
 
@@ -86,13 +86,11 @@ def join_windows(parts: Sequence[WindowSet]) -> WindowSet:
     """
     if not parts or any(not np.array_equal(p.classes, parts[0].classes) for p in parts):
         raise ValueError("windows join only when there are some and all name the same classes in the same order")
-    offsets = np.cumsum([0, *(len(p.pictures_PHWC) for p in parts[:-1])])
+    offsets = np.cumsum([0, *(len(p.pictures) for p in parts[:-1])])
     rest = {f.name: np.concatenate([getattr(p, f.name) for p in parts]) for f in fields(WindowSet)[3:]}
     return WindowSet(
         classes=parts[0].classes,
-        pictures_PHWC=np.concatenate([p.pictures_PHWC for p in parts]),
-        picture_NT=np.concatenate(
-            [p.picture_NT + offset for p, offset in zip(parts, offsets, strict=True)]
-        ).astype(np.int32),
+        pictures=np.concatenate([p.pictures for p in parts]),
+        shown=np.concatenate([p.shown + offset for p, offset in zip(parts, offsets, strict=True)]).astype(np.int32),
         **rest,
     )

@@ -104,18 +104,14 @@ def match_events(
     for row, truth in enumerate(truths):
         for column, claim in enumerate(claims):
             if (truth.clip, truth.subject_id, truth.action) == (claim.clip, claim.subject_id, claim.action):
-                iou = temporal_iou(
-                    (truth.start_seconds, truth.end_seconds), (claim.start_seconds, claim.end_seconds)
-                )
+                iou = temporal_iou((truth.start_seconds, truth.end_seconds), (claim.start_seconds, claim.end_seconds))
                 # A pair more always outweighs any gain of overlap.
                 gain[row, column] = len(truths) + iou if iou >= minimum_iou else 0
     rows, columns = linear_sum_assignment(gain, maximize=True)
     return [(int(r), int(c)) for r, c in zip(rows, columns, strict=True) if gain[r, c] > 0]
 
 
-def score_events(
-    truths: Sequence[Happening], claims: Sequence[Claim], *, minimum_iou: float = 0.5
-) -> EventScores:
+def score_events(truths: Sequence[Happening], claims: Sequence[Claim], *, minimum_iou: float = 0.5) -> EventScores:
     """Count what was right, swapped and wrongly named; see EventScores."""
     named = [c for c in claims if c.subject_id is not None]
     return EventScores(

@@ -37,8 +37,7 @@ def bootstrap_interval(
     members = [np.flatnonzero(group_of_row == g) for g in range(len(names))]
     rng = np.random.default_rng(seed)
     values = [
-        statistic(np.concatenate([members[g] for g in rng.integers(len(names), size=len(names))]))
-        for _ in range(draws)
+        statistic(np.concatenate([members[g] for g in rng.integers(len(names), size=len(names))])) for _ in range(draws)
     ]
     lower, upper = np.quantile(values, [(1 - coverage) / 2, (1 + coverage) / 2])
     return float(lower), float(upper)

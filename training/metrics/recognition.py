@@ -1,11 +1,27 @@
 """How often an action network is right, and whether its probabilities mean what they say.
 
-    python -m training.metrics.recognition --clips CSV --model NAME|CARD --json
+python -m training.metrics.recognition --clips CSV --model NAME|CARD --json
 """
+
+import argparse
+import csv
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
+
+from services.contracts.errors import BadInput
+from training.metrics.intervals import bootstrap_interval
+
+if TYPE_CHECKING:
+    from services.action.recognize import ActionRecognizer
+    from services.tracks.find import Detectors
 
 Floats = NDArray[np.float64]
 Rows = NDArray[np.int64]
@@ -30,7 +46,8 @@ def f1_by_class(confusion_KK: Rows) -> Floats:
     """(K,) harmonic mean of precision and recall; nan for a class neither true nor answered."""
     right_K = np.diag(confusion_KK).astype(np.float64)
     total_K = confusion_KK.sum(axis=0) + confusion_KK.sum(axis=1)
-    return np.divide(2 * right_K, total_K, out=np.full(len(right_K), np.nan), where=total_K > 0)
+    f1_K: Floats = np.divide(2 * right_K, total_K, out=np.full(len(right_K), np.nan), where=total_K > 0)
+    return f1_K
 
 
 def calibration_error(probabilities_NK: Floats, truth_N: Rows, bins: int = 15) -> float:
@@ -60,3 +77,122 @@ def fit_temperature(logits_NK: NDArray[np.floating], truth_N: Rows) -> float:
 
     found = minimize_scalar(surprise, bounds=(np.log(0.05), np.log(20)), method="bounded")
     return float(np.exp(found.x))
+
+
+@dataclass(frozen=True, slots=True)
+class LabelledClip:
+    """A clip in which one action is done; clips of one `group` (a scene, a source) are not independent."""
+
+    path: Path
+    action: str
+    group: str
+
+
+def read_clips(path: Path) -> list[LabelledClip]:
+    """Read a CSV with the columns clip, action, group; clips lie beside it.
+
+    Raises:
+        BadInput: It is absent or empty, or a column is missing.
+    """
+    try:
+        with path.open(newline="") as file:
+            rows = list(csv.DictReader(file))
+    except OSError as error:
+        raise BadInput(f"cannot read {path}: {error.strerror}") from error
+    missing = {"clip", "action", "group"} - set(rows[0] if rows else ())
+    if missing:
+        raise BadInput(f"{path}: no rows, or no column {', '.join(sorted(missing))}")
+    return [LabelledClip(path.parent / row["clip"], row["action"], row["group"]) for row in rows]
+
+
+def measure(clips: Sequence[LabelledClip], answers: Sequence[str | None], *, seed: int = 0) -> dict[str, object]:
+    """Everything the command prints; an answer of None (nobody followed) is wrong."""
+    right_N = np.array([clip.action == answer for clip, answer in zip(clips, answers, strict=True)])
+    interval = bootstrap_interval(
+        lambda rows: float(right_N[rows].mean()), np.array([clip.group for clip in clips]), seed=seed
+    )
+    confusion: dict[str, dict[str, int]] = {}
+    for clip, answer in zip(clips, answers, strict=True):
+        row = confusion.setdefault(clip.action, {})
+        row[answer or "nobody"] = row.get(answer or "nobody", 0) + 1
+    return {
+        "accuracy": float(right_N.mean()),
+        "accuracy_ci95": list(interval),
+        "confusion": confusion,
+        "clips": len(clips),
+        "groups": len({clip.group for clip in clips}),
+        "protocol": (
+            "a clip's answer is the likeliest action by the mean over all windows of the track that moves most "
+            "(mean absolute box motion); a clip in which nobody is followed counts as wrong ('nobody'); "
+            "interval: bootstrap over groups, 1000 draws"
+        ),
+    }
+
+
+def answer_clip(
+    clip: Path, detectors: "Detectors", recognizer: "ActionRecognizer", evidence_root: str
+) -> str | None:
+    """What the person who moves most does, by the mean of their windows; None when nobody is followed."""
+    from services.client import refer_to_clip
+    from services.contracts.tracks import TracksRequest
+    from services.perception.evidence import open_evidence
+    from services.perception.windows import cut_windows
+    from services.tracks.find import find_tracks
+
+    response = find_tracks(TracksRequest(clip=refer_to_clip(clip)), detectors, evidence_root)
+    most, answer = -1.0, None
+    with open_evidence(response.evidence.uri, response.evidence.sha256) as evidence:
+        for track_id in evidence.track_ids():
+            windows = list(cut_windows(evidence.strip(track_id), recognizer.window))
+            if not windows:
+                continue
+            # The last motion channel is a shape, not a speed.
+            activity = float(np.abs([window.motion[:, :-1] for window in windows]).mean())
+            if activity > most:
+                mean_K = recognizer.rate_windows(windows).probabilities.mean(axis=0)
+                most, answer = activity, recognizer.card.classes[int(mean_K.argmax())]
+    return answer
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Parse, analyse every clip, measure, print."""
+    from services.action.recognize import ActionRecognizer
+    from services.console import ProgressBars
+    from services.models.engine import load_network
+    from services.models.store import ModelStore
+    from services.settings import read_settings
+    from services.tracks.find import Detectors
+    from training.metrics.models import find_model
+
+    parser = argparse.ArgumentParser(prog="training.metrics.recognition", description="Accuracy on labelled clips.")
+    parser.add_argument("--clips", type=Path, required=True, help="CSV: clip,action,group; clips beside it")
+    parser.add_argument("--model", required=True, help="name, name@version, sha256, card.json, or champion")
+    parser.add_argument("--seed", type=int, default=0, help="of the bootstrap")
+    parser.add_argument("--json", action="store_true", help="print JSON (the default is a summary)")
+    options = parser.parse_args(arguments)
+
+    clips = read_clips(options.clips)
+    settings = read_settings()
+    card, weights_path = find_model(options.model, "action")
+    unknown = sorted({clip.action for clip in clips} - set(card.classes))
+    if unknown:
+        raise BadInput(f"{card.name} knows {', '.join(card.classes)}; not {', '.join(unknown)} of {options.clips}")
+    recognizer = ActionRecognizer(card, load_network(card, weights_path, device=settings.device))
+    detectors = Detectors.load(ModelStore(settings.models), device=settings.device)
+    answers = []
+    with ProgressBars(unit="clips") as bars:
+        for done, clip in enumerate(clips):
+            bars.advance_to("clips", done, len(clips))
+            answers.append(answer_clip(clip.path, detectors, recognizer, settings.evidence))
+        bars.advance_to("clips", len(clips), len(clips))
+    answer = {"model": f"{card.name}@{card.version}", **measure(clips, answers, seed=options.seed)}
+    if options.json:
+        sys.stdout.write(json.dumps(answer, indent=2) + "\n")
+    else:
+        sys.stdout.writelines(f"{name}: {value}\n" for name, value in answer.items())
+
+
+if __name__ == "__main__":
+    from training.stages.entry import run
+
+    run(main)

@@ -8,7 +8,7 @@ Shape legend, at the end of every tensor's name:
 import torch
 from torch import Tensor, nn
 
-MOTION_VALUES = 5
+from services.perception.windows import MOTION_CHANNELS
 
 
 class CnnLstm(nn.Module):
@@ -21,7 +21,9 @@ class CnnLstm(nn.Module):
         super().__init__()
         self.pictures = FrameCnn(channels)
         features = 2 * lstm_units
-        self.join = nn.Sequential(nn.Linear(channels[-1] + MOTION_VALUES, features), nn.LayerNorm(features), nn.GELU())
+        self.join = nn.Sequential(
+            nn.Linear(channels[-1] + MOTION_CHANNELS, features), nn.LayerNorm(features), nn.GELU()
+        )
         self.dropout = nn.Dropout(dropout)
         self.lstm = nn.LSTM(features, lstm_units, batch_first=True, bidirectional=True)
         self.attention = nn.Linear(features, 1)

@@ -38,8 +38,15 @@ def test_a_mirrored_window_also_moves_the_other_way():
 
 @pytest.mark.parametrize(
     "change",
-    [{"shift": 0.2}, {"zoom": 0.3}, {"light": 0.3}, {"colour": 0.3}, {"blur_probability": 1.0}]
-    + [{"noise": 9.0}, {"erase_probability": 1.0}],
+    [
+        {"shift": 0.2},
+        {"zoom": 0.3},
+        {"light": 0.3},
+        {"colour": 0.3},
+        {"blur_probability": 1.0},
+        {"noise": 9.0},
+        {"erase_probability": 1.0},
+    ],
     ids=lambda change: next(iter(change)),
 )
 def test_each_change_changes_pictures_alone_and_repeats_with_its_seed(change):

@@ -9,7 +9,7 @@ from training.datasets.windows import WindowSet, join_windows
 def assert_same_windows(one, other):
     rows = np.arange(len(one))
     np.testing.assert_array_equal(one.rgb(rows), other.rgb(rows))
-    for name in ("classes", "motion_NTM", "action_N", "subject_N", "clip_N", "track_N", "start_N", "end_N"):
+    for name in ("classes", "motion", "actions", "subject_ids", "clips", "tracks", "starts_seconds", "ends_seconds"):
         np.testing.assert_array_equal(getattr(one, name), getattr(other, name))
 
 
@@ -21,10 +21,10 @@ def test_a_saved_set_reads_back_the_same(tmp_path):
 
 def test_selecting_keeps_rows_and_drops_unused_pictures():
     windows = make_windows(9)
-    keep = windows.action_N == 0
+    keep = windows.actions == 0
     part = windows.select(keep)
     np.testing.assert_array_equal(part.rgb(np.arange(len(part))), windows.rgb(np.flatnonzero(keep)))
-    assert len(part.pictures_PHWC) == len(np.unique(windows.picture_NT[keep]))
+    assert len(part.pictures) == len(np.unique(windows.shown[keep]))
 
 
 def test_the_halves_of_a_set_join_to_the_whole():

@@ -13,13 +13,13 @@ def make_windows(count, *, classes=("stand", "walk", "run"), frames=4, size_px=1
     motion = rng.normal(0, 0.1, (count, frames, 5)) + action_N[:, None, None]
     return WindowSet(
         classes=np.array(classes),
-        pictures_PHWC=pictures.astype(np.uint8),
-        picture_NT=np.arange(count * frames).reshape(count, frames).astype(np.int32),
-        motion_NTM=motion.astype(np.float32),
-        action_N=action_N.astype(np.int64),
-        subject_N=np.array([f"s{i % 5}" for i in range(count)]),
-        clip_N=np.array([f"c{i % 2}" for i in range(count)]),
-        track_N=np.array(["1"] * count),
-        start_N=np.arange(count) * 0.3,
-        end_N=np.arange(count) * 0.3 + 0.4,
+        pictures=pictures.astype(np.uint8),
+        shown=np.arange(count * frames).reshape(count, frames).astype(np.int32),
+        motion=motion.astype(np.float32),
+        actions=action_N.astype(np.int64),
+        subject_ids=np.array([f"s{i % 5}" for i in range(count)]),
+        clips=np.array([f"c{i % 2}" for i in range(count)]),
+        tracks=np.array(["1"] * count),
+        starts_seconds=np.arange(count) * 0.3,
+        ends_seconds=np.arange(count) * 0.3 + 0.4,
     )
