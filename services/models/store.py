@@ -42,12 +42,7 @@ def read_weights(card: ModelCard, weights_path: Path) -> bytes:
         weights = weights_path.read_bytes()
     except FileNotFoundError:
         raise MissingModel(f"{card.name}: no weights at {weights_path}; {FETCH_REMEDY}") from None
-    check_digest(
-        str(weights_path),
-        expected=card.weights.sha256,
-        found=hashlib.sha256(weights).hexdigest(),
-        remedy=FETCH_REMEDY,
-    )
+    _check_weights(card, weights, where=str(weights_path))
     return weights
 
 
@@ -73,18 +68,17 @@ class ModelStore:
         Installing weights that are here already replaces their card, and mends damaged weights.
 
         Raises:
-            MissingModel: The weights are not the ones the card names, or the disk is full.
+            MissingModel: The weights are absent or not the ones the card names, or the disk is full.
         """
         target = self.root / card.weights.sha256
         with self.incoming(card.weights.size_bytes) as incoming:
+            content = read_weights(card, weights) if isinstance(weights, Path) else weights
+            _check_weights(card, content, where=card.weights.file)
             staged = incoming / card.weights.file
-            if isinstance(weights, bytes):
-                _write_durably(staged, weights)
-            else:
-                shutil.copyfile(weights, staged)
-                _fsync(staged)
-            read_weights(card, staged)
+            _write_durably(staged, content)
             _write_durably(incoming / CARD_FILE, card.model_dump_json(indent=2).encode())
+            # Scratch folders are private; a store may be filled by one user and read by another.
+            incoming.chmod(0o755)
             try:
                 os.rename(incoming, target)
             except OSError:
@@ -226,6 +220,11 @@ def _read_card(path: Path) -> StoredModel:
         where = ".".join(map(str, first["loc"])) or "the card"
         raise BadInput(f"{path} is not a model card: {where}: {first['msg']}; delete it and {FETCH_REMEDY}") from None
     return StoredModel(card, path.parent / card.weights.file)
+
+
+def _check_weights(card: ModelCard, weights: bytes, *, where: str) -> None:
+    found = hashlib.sha256(weights).hexdigest()
+    check_digest(where, expected=card.weights.sha256, found=found, remedy=FETCH_REMEDY)
 
 
 def _write_durably(path: Path, content: bytes) -> None:

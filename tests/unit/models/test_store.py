@@ -32,6 +32,17 @@ def test_install_takes_a_file_and_leaves_it_alone(store: ModelStore, card_for: C
     assert installed.weights_path.read_bytes() == b"weights"
 
 
+def test_installing_absent_weights_is_refused(store: ModelStore, card_for: CardMaker, tmp_path: Path) -> None:
+    with pytest.raises(MissingModel, match="no weights at"):
+        store.install(card_for(b"weights"), tmp_path / "absent")
+    assert list(store.root.iterdir()) == []
+
+
+def test_another_user_may_read_the_store(store: ModelStore, card_for: CardMaker) -> None:
+    installed = store.install(card_for(b"weights"), b"weights")
+    assert installed.weights_path.parent.stat().st_mode & 0o005 == 0o005
+
+
 def test_wrong_bytes_are_refused_and_leave_nothing(store: ModelStore, card_for: CardMaker) -> None:
     card = card_for(b"weights")
     with pytest.raises(MissingModel) as refusal:
