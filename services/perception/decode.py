@@ -130,6 +130,7 @@ class Decoding:
         self._longest_side_px = longest_side_px
         self._damaged_packets = 0
         self._read_until_seconds = 0.0
+        self._interval_seconds = 0.0
         self._reached_end = False
         self.frames = 0
         self.first_seconds: float | None = None
@@ -195,7 +196,7 @@ class Decoding:
     def _sampled(self) -> Iterator[tuple[VideoFrame, float]]:
         """Choose frames by the sampling rule; `waiting` is the newest one, not known to be shown yet."""
         waiting: tuple[VideoFrame, float] | None = None
-        next_grid_seconds = self._grid_after(self._from_seconds - _TIME_ROUNDING_SECONDS)
+        shown_at_seconds = 0.0
         given = False
         for raw, seconds in self._timed():
             if seconds < self._from_seconds - _TIME_ROUNDING_SECONDS:
@@ -205,11 +206,12 @@ class Decoding:
             if self._rate_hz is None:
                 yield raw, seconds
                 continue
-            if waiting is not None and seconds > next_grid_seconds + _TIME_ROUNDING_SECONDS:
+            if waiting is not None and seconds > shown_at_seconds + _TIME_ROUNDING_SECONDS:
                 yield waiting
                 given = True
                 waiting = None
-                next_grid_seconds = self._grid_after(seconds - _TIME_ROUNDING_SECONDS)
+            if waiting is None:
+                shown_at_seconds = self._grid_after(seconds - _TIME_ROUNDING_SECONDS)
             waiting = (raw, seconds)
         else:
             self._reached_end = True
@@ -217,7 +219,7 @@ class Decoding:
             return
         # A clip too short to have a grid time in it still has a picture to show.
         end_seconds = waiting[1] + self._shown_for(waiting[0])
-        if not given or next_grid_seconds < min(end_seconds, self._to_seconds) - _TIME_ROUNDING_SECONDS:
+        if not given or shown_at_seconds < min(end_seconds, self._to_seconds) - _TIME_ROUNDING_SECONDS:
             yield waiting
 
     def _grid_after(self, seconds: float) -> float:
@@ -238,6 +240,8 @@ class Decoding:
                 seconds = self._seconds(ticks - self._origin)
             if seconds <= last_seconds:
                 continue
+            if last_seconds >= 0:
+                self._interval_seconds = seconds - last_seconds
             last_seconds = seconds
             self._read_until_seconds = seconds + self._shown_for(raw)
             yield raw, seconds
@@ -354,9 +358,11 @@ class Decoding:
         return float(ticks * self._time_base)
 
     def _shown_for(self, raw: VideoFrame) -> float:
-        """How long a frame is shown, as far as the file says."""
-        if raw.duration:
-            return self._seconds(raw.duration)
+        """How long a frame is shown: as the file says, but no longer than the frame before it was."""
+        told = [self._seconds(raw.duration)] if raw.duration else []
+        seen = [self._interval_seconds] if self._interval_seconds else []
+        if told or seen:
+            return min(told + seen)
         return 1 / self.clip.rate_hz if self.clip.rate_hz else 0.0
 
 

@@ -12,6 +12,7 @@ from services.perception.detect import FaceDetector, PersonDetector
 from services.perception.frame import Frame
 from services.perception.heads import attach_faces, infer_bodies
 from services.perception.recording import EvidenceWriter, TrackRecord
+from services.perception.scene import SceneWatch
 from services.perception.search import FaceSearch, PersonSearch
 from services.perception.tracker import Followed, Tracker
 
@@ -51,12 +52,15 @@ class Following:
         self._tracker = Tracker(persons.minimum_confidence, width_px, height_px)
         self._records: dict[int, TrackRecord] = {}
         self._track_ids: dict[int, str] = {}
+        self._scene = SceneWatch()
         self._face_only: set[int] = set()
         self._summaries: dict[str, TrackSummary] = {}
         self.spent_seconds = dict.fromkeys(("persons", "faces", "tracking", "evidence"), 0.0)
 
     def take(self, frame: Frame) -> None:
         """Look at one picture, later than all before it."""
+        if self._scene.is_cut(frame):
+            self._tracker.forget()
         predicted = self._tracker.predict(frame.pts_seconds)
         with self._timed("persons"):
             boxes, confidences = self._persons.find(frame, predicted)

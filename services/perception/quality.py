@@ -14,6 +14,8 @@ _NO_EYE_DISTANCE_PX = 5.0
 # Variance of the Laplacian of a face scaled to one size, over its brightness variance: what sharp faces reach.
 _SHARP_RATIO = 0.04
 _MEASURED_SIDE_PX = 64
+# Brightness variance that noise alone reaches in the dark: contrast of no more than that shows no face.
+_NOISE_VARIANCE = 150.0
 # Turned further than this, half of the face is hidden.
 _FULL_YAW_RAD = math.radians(60)
 _FULL_PITCH_RAD = math.radians(50)
@@ -122,11 +124,8 @@ def _rate_sharpness(picture: Picture, box_px: NDArray[np.float32]) -> float:
     if min(grey.shape) < 3:
         return 0.0
     grey = _at_side(grey, _MEASURED_SIDE_PX)
-    contrast = float(grey.var())
-    if contrast < 1e-3:
-        return 0.0
     laplacian = grey[:-2, 1:-1] + grey[2:, 1:-1] + grey[1:-1, :-2] + grey[1:-1, 2:] - 4 * grey[1:-1, 1:-1]
-    return float(np.clip(float(laplacian.var()) / contrast / _SHARP_RATIO, 0, 1))
+    return float(np.clip(float(laplacian.var()) / (float(grey.var()) + _NOISE_VARIANCE) / _SHARP_RATIO, 0, 1))
 
 
 def _at_side(grey: NDArray[np.float32], side_px: int) -> NDArray[np.float32]:

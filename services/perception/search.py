@@ -17,21 +17,25 @@ from services.perception.detection import Boxes, Detection, pairwise_coverage, s
 from services.perception.frame import Frame
 
 DISCOVERY_SECONDS = 0.5
-TILES_A_DISCOVERY = 2
-FACES_SECONDS = 0.2
+TILES_A_DISCOVERY = 1
+FACES_SECONDS = 0.3
 ALL_FACES_SECONDS = 1.0
 # Below the card's threshold a detection only carries on a track that is there; below this it is noise.
 CARRY_ON_SHARE = 0.5
-# The square around a person has this many times their height; people down to a quarter of it are found as well.
+# The square around one person has this many times their height; people down to such a share of it are found as well.
 _ZOOM = 1.9
-_LEAST_SHARE = 0.25
+_LEAST_SHARE = 0.3
+# Free room at the sides, so that a square's edge cuts nobody off.
+_MARGIN = 1.1
+# Less of a body than this inside the picture is not looked for.
+_LEAST_INSIDE = 0.3
 _TILE_SHARE = 0.6
 _TILE_OVERLAP = 0.25
 _LEAST_TILE_PX = 160
 _PERSON_IOU = 0.5
 # A sure detection with so much of a smaller one inside has it for a part.
 _PART_COVERAGE = 0.85
-_ALL_FACES_SIDE_PX = 960
+_ALL_FACES_SIDE_PX = 640
 _HEAD_SIDE_PX = 192
 _FACE_IOU = 0.4
 _TIME_ROUNDING_SECONDS = 0.001
@@ -75,23 +79,37 @@ class PersonSearch:
         return boxes[whole], confidences[whole]
 
     def _around(self, boxes: list[NDArray[np.float32]]) -> list[Region]:
-        """Squares that show everyone followed at a good size; one square serves all it shows well."""
-        regions: list[Region] = []
-        picture = np.array([0, 0, self._width_px, self._height_px], np.float32)
-        inside = [box for box in boxes if pairwise_coverage(box[None], picture[None])[0, 0] > 0.3]
-        for box in sorted(inside, key=lambda box: (-_longer_side(box), *box.tolist())):
-            if not any(_shows_well(region, box) for region in regions):
-                regions.append(self._square_around(box))
-        return regions
+        """As few regions as show everyone followed at a good size."""
+        picture = np.array([[0, 0, self._width_px, self._height_px]], np.float32)
+        groups: list[Boxes] = []
+        for box in sorted(boxes, key=lambda box: box.tolist()):
+            if pairwise_coverage(box[None], picture)[0, 0] < _LEAST_INSIDE:
+                continue
+            visible = np.clip(box, 0, picture[0, [2, 3, 2, 3]])[None]
+            for index, group in enumerate(groups):
+                together = np.concatenate([group, visible])
+                if self._square_around(together) is not None:
+                    groups[index] = together
+                    break
+            else:
+                groups.append(visible)
+        everything = (0, 0, self._width_px, self._height_px)
+        return [self._square_around(group) or everything for group in groups]
 
-    def _square_around(self, box: NDArray[np.float32]) -> Region:
-        side_px = round(max(_ZOOM * _longer_side(box), _LEAST_TILE_PX))
-        if box[2] - box[0] > 0.8 * min(self._width_px, self._height_px):
-            return (0, 0, self._width_px, self._height_px)
-        side_px = min(side_px, self._width_px, self._height_px)
-        left = int(np.clip((box[0] + box[2] - side_px) / 2, 0, self._width_px - side_px))
-        top = int(np.clip((box[1] + box[3] - side_px) / 2, 0, self._height_px - side_px))
-        return (left, top, left + side_px, top + side_px)
+    def _square_around(self, boxes: Boxes) -> Region | None:
+        """The square that shows all boxes whole and none too small; None where there is none."""
+        sides = np.max(boxes[:, 2:] - boxes[:, :2], axis=1)
+        left, top = boxes[:, :2].min(axis=0)
+        right, bottom = boxes[:, 2:].max(axis=0)
+        short_px = min(self._width_px, self._height_px)
+        needed_px = max(_MARGIN * float(right - left), float(bottom - top))
+        largest_px = min(short_px, max(float(sides.min()) / _LEAST_SHARE, _LEAST_TILE_PX))
+        if needed_px > largest_px:
+            return None
+        side_px = round(min(max(_ZOOM * float(sides.max()), needed_px, _LEAST_TILE_PX), largest_px))
+        x = int(np.clip((left + right - side_px) / 2, 0, self._width_px - side_px))
+        y = int(np.clip((top + bottom - side_px) / 2, 0, self._height_px - side_px))
+        return (x, y, x + side_px, y + side_px)
 
 
 class FaceSearch:
@@ -155,14 +173,6 @@ def _spread(length_px: int, side_px: int) -> list[int]:
     return [round(index * (length_px - side_px) / (count - 1)) for index in range(count)]
 
 
-def _shows_well(region: Region, box: NDArray[np.float32]) -> bool:
-    left, top, right, bottom = region
-    side = right - left
-    margin = 0.05 * side
-    inside = box[0] - left >= margin and right - box[2] >= margin and box[1] >= top and box[3] <= bottom
-    return bool(inside) and _longer_side(box) >= _LEAST_SHARE * side
-
-
 def _is_part(boxes: Boxes) -> NDArray[np.bool_]:
     """Boxes that lie inside a larger, surer one (they are sorted) and share its top or bottom: half of a body."""
     covered = np.triu(pairwise_coverage(boxes, boxes).T, 1).T >= _PART_COVERAGE
@@ -171,7 +181,3 @@ def _is_part(boxes: Boxes) -> NDArray[np.bool_]:
     shares_bottom = np.abs(boxes[:, None, 3] - boxes[None, :, 3]) < 0.15 * heights[None, :]
     part: NDArray[np.bool_] = (covered & (shares_top | shares_bottom)).any(axis=1)
     return part
-
-
-def _longer_side(box: NDArray[np.float32]) -> float:
-    return float(max(box[2] - box[0], box[3] - box[1]))

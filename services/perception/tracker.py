@@ -36,6 +36,8 @@ _LEAST_LIKENESS = 0.80
 # Overlap at which two people may be taken for one, and below which they are apart again.
 _ENTANGLED_COVERAGE = 0.45
 _APART_IOU = 0.15
+# Detections that share so much are one person's until they come apart.
+_DOUBLE_COVERAGE = 0.6
 # What the better way to tell two people apart must gain over the other.
 _CLEAR_MARGIN = 0.25
 _CLOTHES_WEIGHT = 4.0
@@ -145,13 +147,17 @@ class Tracker:
                     track.appearance = _blend(track.appearance, appearances[index])
         self._tracks = [track for track in self._tracks if self._lives(track)]
         for index in sure.tolist():
-            if index not in matches.values():
+            if index not in matches.values() and not self._is_double(boxes_px, index, matches):
                 track = _Track(self._next_number, boxes_px[index], seconds)
                 track.appearance = None if crowded[index] else appearances[index]
                 self._next_number += 1
                 self._tracks.append(track)
                 matches[track.number] = index
         return [self._describe(track, matches.get(track.number), confidences) for track in self._tracks]
+
+    def forget(self) -> None:
+        """End every track: the scene has changed, and who stands where somebody stood is somebody else."""
+        self._tracks = []
 
     def believed(self) -> set[int]:
         """Tracks to keep when the clip ends here: those confirmed, and all of a clip too short to confirm any."""
@@ -272,6 +278,14 @@ class Tracker:
             confirmed=track.confirmed,
             detection=index,
         )
+
+    @staticmethod
+    def _is_double(boxes_px: Boxes, index: int, matches: dict[int, int]) -> bool:
+        """Whether a detection is mostly part of somebody followed, or they of it: nobody begins there."""
+        others = boxes_px[list(matches.values())]
+        one = boxes_px[index : index + 1]
+        covered = max(pairwise_coverage(one, others).max(initial=0.0), pairwise_coverage(others, one).max(initial=0.0))
+        return bool(covered > _DOUBLE_COVERAGE)
 
     def _unmatched(self, matches: dict[int, int]) -> list[_Track]:
         return [track for track in self._tracks if track.number not in matches]
