@@ -8,17 +8,40 @@ import numpy as np
 from services.contracts.errors import BadInput
 
 
-def pick_subjects(subjects: Collection[str], share: float, seed: int) -> frozenset[str]:
-    """Draw a share of the subjects, at least one and never all; the same seed draws the same people.
+def pick_clips(casts: Mapping[str, Collection[str]], share: float, seed: int) -> frozenset[str]:
+    """Draw about a share of the clips such that nobody in them is in any other clip.
+
+    Clips that share a person, directly or through others, go together. At least one such group is
+    drawn and never all; the same seed draws the same clips.
+
+    Args:
+        casts: Name of each clip to its subjects.
+        share: Of the clips.
+        seed: Decides the draw.
 
     Raises:
-        BadInput: Fewer than two subjects, so no split is disjoint.
+        BadInput: All clips hang together, so no split is disjoint.
     """
-    ordered = sorted(subjects)
-    if len(ordered) < 2:
-        raise BadInput(f"{len(ordered)} subject(s) cannot be split into disjoint sides: render at least two")
-    count = min(max(1, round(share * len(ordered))), len(ordered) - 1)
-    return frozenset(np.random.default_rng(seed).permutation(ordered)[:count].tolist())
+    groups: list[tuple[set[str], set[str]]] = []
+    for clip in sorted(casts):
+        clips, people = {clip}, set(casts[clip])
+        apart = []
+        for group in groups:
+            if group[1] & people:
+                clips, people = clips | group[0], people | group[1]
+            else:
+                apart.append(group)
+        groups = [*apart, (clips, people)]
+    if len(groups) < 2:
+        raise BadInput(
+            f"every one of {len(casts)} clip(s) shares people with the others: render some with other people"
+        )
+    picked: set[str] = set()
+    for index in np.random.default_rng(seed).permutation(len(groups))[:-1]:
+        picked |= groups[index][0]
+        if len(picked) >= share * len(casts):
+            break
+    return frozenset(picked)
 
 
 def refuse_leak(sides: Mapping[str, Collection[str]]) -> None:

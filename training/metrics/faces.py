@@ -12,11 +12,10 @@ from services.console import ProgressBars
 from services.contracts.errors import BadInput
 from services.identity.embed import FaceEmbedder
 from services.models.engine import load_network
-from services.models.store import ModelStore
 from services.perception.align import AlignmentFailed
+from services.perception.detect import FaceDetector
 from services.perception.frame import Picture
 from services.settings import read_settings
-from services.tracks.find import Detectors
 from training.metrics.models import find_model
 
 # Pictures are shrunk to it before the detector looks, as at enrolment.
@@ -49,8 +48,8 @@ def embed_pictures(embedder: FaceEmbedder, paths: Sequence[Path]) -> EmbeddedFac
     Raises:
         BadInput: A picture is absent or cannot be read.
     """
-    settings = read_settings()
-    detectors = Detectors.load(ModelStore(settings.models), device=settings.device)
+    card, weights_path = find_model("champion", "face_detection")
+    detector = FaceDetector(load_network(card, weights_path, device=read_settings().device), card)
     assert embedder.card.embedding is not None  # the card's validator
     vectors = np.zeros((len(paths), embedder.card.embedding.dimension), np.float32)
     found = np.zeros(len(paths), bool)
@@ -60,7 +59,7 @@ def embed_pictures(embedder: FaceEmbedder, paths: Sequence[Path]) -> EmbeddedFac
             rows, faces = [], []
             for row, path in enumerate(paths[start : start + _BATCH], start):
                 picture = _read_picture(path)
-                landmarks_px = _central_face(detectors, picture)
+                landmarks_px = _central_face(detector, picture)
                 if landmarks_px is not None:
                     rows.append(row)
                     faces.append((picture, landmarks_px))
@@ -81,9 +80,9 @@ def _read_picture(path: Path) -> Picture:
         raise BadInput(f"cannot read picture {path}: {error}") from error
 
 
-def _central_face(detectors: Detectors, picture: Picture) -> NDArray[np.float32] | None:
+def _central_face(detector: FaceDetector, picture: Picture) -> NDArray[np.float32] | None:
     """Landmarks (5, 2) of the face whose middle is nearest the picture's; None when there is no face."""
-    faces = detectors.faces.detect(picture, _DETECTION_SIDE_PX)
+    faces = detector.detect(picture, _DETECTION_SIDE_PX)
     if not faces:
         return None
     centre_px = np.array(picture.shape[1::-1]) / 2

@@ -129,9 +129,7 @@ def measure(clips: Sequence[LabelledClip], answers: Sequence[str | None], *, see
     }
 
 
-def answer_clip(
-    clip: Path, detectors: "Detectors", recognizer: "ActionRecognizer", evidence_root: str
-) -> str | None:
+def answer_clip(clip: Path, detectors: "Detectors", recognizer: "ActionRecognizer", evidence_root: str) -> str | None:
     """What the person who moves most does, by the mean of their windows; None when nobody is followed."""
     from services.client import refer_to_clip
     from services.contracts.tracks import TracksRequest

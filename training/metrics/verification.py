@@ -155,7 +155,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     faces = embed_pictures(embedder, [options.root / path for path in paths])
     index_N2 = index_N2.reshape(-1, 2)
     similarity_N = np.einsum("nd,nd->n", faces.vectors[index_N2[:, 0]], faces.vectors[index_N2[:, 1]])
-    undetected_N = ~faces.found[index_N2].all(axis=1)
+    undetected_N = ~(faces.found[index_N2[:, 0]] & faces.found[index_N2[:, 1]])
     answer = measure(pairs, similarity_N.astype(np.float64), undetected_N, seed=options.seed)
     answer = {"model": f"{embedder.card.name}@{embedder.card.version}", **answer}
     if options.json:

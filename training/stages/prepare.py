@@ -12,7 +12,6 @@ from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
-from services.tracks.find import Detectors, find_tracks
 
 from services.client import refer_to_clip
 from services.console import ProgressBars
@@ -23,9 +22,10 @@ from services.models.store import ModelStore
 from services.perception.evidence import Evidence, open_evidence
 from services.perception.windows import MOTION_CHANNELS, cut_windows
 from services.settings import read_settings
+from services.tracks.find import Detectors, find_tracks
 from training.config import PrepareParams, read_config
 from training.datasets.manifests import ClipTruth, read_manifest
-from training.datasets.splits import pick_subjects, refuse_leak
+from training.datasets.splits import pick_clips, refuse_leak
 from training.datasets.truth import PersonTruth, commonest, match_track
 from training.datasets.windows import WindowSet, join_windows
 from training.metrics.events import Happening
@@ -40,42 +40,39 @@ SCENES = Path("data/scenes")
 def main() -> None:
     """Leave a WindowSet and the truth of each side, and `metrics.json`, in `build/prepare`."""
     params = read_config().prepare
-    clips = {folder: read_manifest(SCENES / folder) for folder in ("train", "heldout")}
-    classes = sorted({h.action for side in clips.values() for clip in side for p in clip.people for h in p.happenings})
+    classes, training_clips = read_manifest(SCENES / "train")
+    _, heldout_clips = read_manifest(SCENES / "heldout")
+    casts = {clip.path.stem: [person.subject_id for person in clip.people] for clip in training_clips}
+    validating = pick_clips(casts, params.validation_share, params.seed)
+    sides = {
+        "train": [clip for clip in training_clips if clip.path.stem not in validating],
+        "validation": [clip for clip in training_clips if clip.path.stem in validating],
+        "heldout": heldout_clips,
+    }
+    refuse_leak({side: {p.subject_id for clip in clips for p in clip.people} for side, clips in sides.items()})
     settings = read_settings()
     detectors = Detectors.load(ModelStore(settings.models), device=settings.device)
 
-    windows = {}
-    with ProgressBars(unit="clips") as bars:
-        for folder, side in clips.items():
-            parts = []
-            for done, clip in enumerate(side):
-                bars.advance_to(folder, done, len(side))
-                parts.append(cut_clip(clip, classes, detectors, params))
-            bars.advance_to(folder, len(side), len(side))
-            windows[folder] = join_windows(parts)
-
-    subjects = {p.subject_id for clip in clips["train"] for p in clip.people}
-    validating = pick_subjects(subjects, params.validation_share, params.seed)
-    in_validation_N = np.isin(windows["train"].subject_ids, sorted(validating))
-    truths = {folder: [h for clip in side for p in clip.people for h in p.happenings] for folder, side in clips.items()}
-    sides = {
-        "train": windows["train"].select(~in_validation_N),
-        "validation": windows["train"].select(in_validation_N),
-        "heldout": windows["heldout"],
-    }
-    refuse_leak({side: part.subjects() for side, part in sides.items()})
     metrics = {}
-    for side, part in sides.items():
-        part.save(RESULTS / f"{side}.npz")
-        truth = truths["heldout" if side == "heldout" else "train"]
-        if side != "heldout":
-            truth = [h for h in truth if (h.subject_id in validating) == (side == "validation")]
-        (RESULTS / f"{side}.truth.json").write_text(json.dumps([asdict(h) for h in truth], indent=1))
-        metrics[side] = {"windows": len(part), "subjects": len(part.subjects()), "happenings": len(truth)} | {
-            name: int((part.actions == number).sum()) for number, name in enumerate(classes)
-        }
+    with ProgressBars(unit="clips") as bars:
+        for side, clips in sides.items():
+            parts = []
+            for done, clip in enumerate(clips):
+                bars.advance_to(side, done, len(clips))
+                parts.append(cut_clip(clip, classes, detectors, params))
+            bars.advance_to(side, len(clips), len(clips))
+            windows = join_windows(parts)
+            windows.save(RESULTS / f"{side}.npz")
+            truth = [asdict(happening) for clip in clips for happening in clip.happenings]
+            (RESULTS / f"{side}.truth.json").write_text(json.dumps(truth, indent=1) + "\n")
+            metrics[side] = count(windows, truths=len(truth))
     (RESULTS / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n")
+
+
+def count(windows: WindowSet, *, truths: int) -> dict[str, int]:
+    """What a side holds, for whoever compares two versions of the data."""
+    named = {str(name): int((windows.actions == number).sum()) for number, name in enumerate(windows.classes)}
+    return {"subjects": len(windows.subjects()), "happenings": truths, "windows": len(windows), **named}
 
 
 def cut_clip(clip: ClipTruth, classes: Sequence[str], detectors: Detectors, params: PrepareParams) -> WindowSet:

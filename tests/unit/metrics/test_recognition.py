@@ -1,13 +1,18 @@
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from services.contracts.errors import BadInput
 from training.metrics.recognition import (
+    LabelledClip,
     calibration_error,
     count_confusion,
     f1_by_class,
     fit_temperature,
+    measure,
+    read_clips,
     softmax,
 )
 
@@ -59,3 +64,23 @@ def test_temperature_of_overconfident_logits_is_found():
     logits = rng.normal(size=(20_000, 3))
     truth = np.array([rng.choice(3, p=p) for p in softmax(logits)])
     assert fit_temperature(logits * 4, truth) == pytest.approx(4, rel=0.08)
+
+
+def test_a_list_of_clips_is_read_beside_itself(tmp_path):
+    (tmp_path / "clips.csv").write_text("clip,action,group\na/b.mp4,wave,scene1\n")
+    assert read_clips(tmp_path / "clips.csv") == [LabelledClip(tmp_path / "a" / "b.mp4", "wave", "scene1")]
+
+
+@pytest.mark.parametrize(("text", "message"), [("clip,action\na,b\n", "group"), ("clip,action,group\n", "no rows")])
+def test_a_malformed_list_of_clips_is_refused(tmp_path, text, message):
+    (tmp_path / "clips.csv").write_text(text)
+    with pytest.raises(BadInput, match=message):
+        read_clips(tmp_path / "clips.csv")
+
+
+def test_clips_are_counted_by_truth_and_answer_and_an_unanswered_one_is_wrong():
+    clips = [LabelledClip(Path(f"{i}.mp4"), action, f"g{i}") for i, action in enumerate(["wave", "wave", "run"])]
+    answer = measure(clips, ["wave", None, "wave"])
+    assert answer["accuracy"] == pytest.approx(1 / 3)
+    assert answer["confusion"] == {"wave": {"wave": 1, "nobody": 1}, "run": {"wave": 1}}
+    assert answer["groups"] == 3
