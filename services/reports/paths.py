@@ -41,7 +41,6 @@ class BoxPath:
             (M,) whether the person is in view then (between two detections at most
             LONGEST_GAP_SECONDS apart, or at one), and (M, 5) xyxy px and confidence.
         """
-        values = np.concatenate([self.boxes_px, self.confidences[:, None]], axis=1)
         if len(self.seconds) == 0:
             return np.zeros(len(seconds), dtype=bool), np.zeros((len(seconds), 5))
         after = np.clip(np.searchsorted(self.seconds, seconds), 0, len(self.seconds) - 1)
@@ -51,4 +50,8 @@ class BoxPath:
         on_a_detection = self.seconds[after] == seconds
         inside = (self.seconds[0] <= seconds) & (seconds <= self.seconds[-1])
         in_view = inside & (on_a_detection | (gap <= LONGEST_GAP_SECONDS))
-        return in_view, values[before] + share[:, None] * (values[after] - values[before])
+        from_values, to_values = self._values(before), self._values(after)
+        return in_view, from_values + share[:, None] * (to_values - from_values)
+
+    def _values(self, rows: NDArray[np.intp]) -> NDArray[np.float64]:
+        return np.concatenate([self.boxes_px[rows], self.confidences[rows, None]], axis=1)

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from services.contracts.events import Analysis, Event
 from services.contracts.tracks import TrackSummary
@@ -66,9 +66,10 @@ class Span:
     end_seconds: float
 
     def bar(self, start_seconds: float, end_seconds: float, hover: str) -> Bar:
-        """Place a stretch on the strip, cut to it."""
+        """Place a stretch on the strip, cut to it; hovering says what it is, and when."""
         left = self.percent(start_seconds)
-        return Bar(left, round(self.percent(end_seconds) - left, 4), hover)
+        width = round(self.percent(end_seconds) - left, 4)
+        return Bar(left, width, f"{hover}, {format_span(start_seconds, end_seconds)}")
 
     def percent(self, seconds: float) -> float:
         """Place an instant on the strip, 0 to 100."""
@@ -114,10 +115,7 @@ def lay_lanes(
     laid = []
     for tracks in lanes:
         track_ids = {track.track_id for track in tracks}
-        presence = tuple(
-            span.bar(track.start_seconds, track.end_seconds, f"in view {format_span(track.start_seconds, track.end_seconds)}")
-            for track in tracks
-        )
+        presence = tuple(span.bar(track.start_seconds, track.end_seconds, "in view") for track in tracks)
         actions = tuple(
             _action_bar(event, span, styles[event.action.name]) for event in events if event.track_id in track_ids
         )
@@ -127,8 +125,9 @@ def lay_lanes(
 
 def _action_bar(event: Event, span: Span, style: ActionStyle) -> Bar:
     action = event.action.name.replace("_", " ")
-    times = format_span(event.start_seconds, event.end_seconds)
-    bar = span.bar(event.start_seconds, event.end_seconds, f"{action} {times}, probability {event.action.probability:.0%}")
+    bar = span.bar(event.start_seconds, event.end_seconds, f"{action}, probability {event.action.probability:.0%}")
     fits = bar.width_percent / 100 * STRIP_PX >= LETTER_PX * len(action) + 12
-    return Bar(bar.left_percent, max(bar.width_percent, LEAST_PERCENT), bar.hover, style, action if fits else "")
+    return replace(
+        bar, width_percent=max(bar.width_percent, LEAST_PERCENT), style=style, caption=action if fits else ""
+    )
 
