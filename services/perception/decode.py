@@ -8,7 +8,6 @@ twice: where the file has no new frame between two grid times (a slow camera, a 
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
@@ -22,6 +21,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from services.contracts.errors import BadInput
+from services.perception.clip import Clip
 from services.perception.frame import Frame, Picture
 
 # Containers round times to at most a millisecond; a frame this little after a grid time was meant to be on it.
@@ -32,27 +32,6 @@ _SHORTFALL_SECONDS = 0.5
 _DAMAGED_IN_A_ROW = 500
 # Formats that FFmpeg plays and nobody means by a clip: text drawn as video, and lists that name other files.
 _NOT_CLIPS = {"tty", "hls", "dash", "concat", "image2", "lavfi"}
-
-
-@dataclass(frozen=True, slots=True)
-class Clip:
-    """What a file says about its video, before any of it is analysed.
-
-    Attributes:
-        width_px: Of the upright picture.
-        height_px: Of the upright picture.
-        duration_seconds: As declared; None where the file does not say.
-        rate_hz: Average frames a second as declared; None where the file does not say.
-        codec: FFmpeg's name of it.
-        rotation: Quarter turns counter-clockwise that set the stored picture upright.
-    """
-
-    width_px: int
-    height_px: int
-    duration_seconds: float | None
-    rate_hz: float | None
-    codec: str
-    rotation: int
 
 
 def probe(uri: str | Path) -> Clip:

@@ -1,5 +1,6 @@
 """Recording: the writing side of the evidence bundle. Bounded memory, whole or absent, the same bytes every time."""
 
+import contextlib
 import hashlib
 import io
 import json
@@ -31,8 +32,8 @@ LONGEST_FACE_SIDE_PX = 256
 FACES_KEPT = 12
 # A body carried over from the motion is cut for so long; then nobody knows what the crop shows.
 CARRIED_SECONDS = 0.5
-# Two faces nearer in time than this show much the same: the worse one counts for less.
-_SPREAD_SECONDS = 2.0
+# A face with others before and after it within this much shows little that they do not.
+_SPREAD_SECONDS = 4.0
 _JPEG_QUALITY = 90
 # Zip's own first day: a bundle says when it was recorded nowhere, or its bytes would differ each time.
 _ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)
@@ -190,6 +191,8 @@ class EvidenceWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        with contextlib.suppress(OSError):
+            self._zip.close()
         self._file.close()
         if not (self._finished and self._is_local()):
             self._partial.unlink(missing_ok=True)
@@ -282,17 +285,12 @@ def canonical_json(value: Any) -> bytes:
 
 
 def _least_telling(faces: list[FaceCrop]) -> int:
-    """The face to let go: low in quality, or much like a better one close to it in time."""
-    worths = []
-    for face in faces:
-        apart = [abs(face.pts_seconds - other.pts_seconds) for other in faces if _is_better(other, face)]
-        spread = min(1.0, min(apart, default=_SPREAD_SECONDS) / _SPREAD_SECONDS)
-        worths.append(face.quality.overall * (0.5 + 0.5 * spread))
+    """The face to let go: low in quality, or with others close before and after it. `faces` is in order of time."""
+    times = [-np.inf, *(face.pts_seconds for face in faces), np.inf]
+    spreads = [min(1.0, (after - before) / _SPREAD_SECONDS) for before, after in zip(times, times[2:], strict=False)]
+    # Even worthless faces are spread: none is then let go for its place in the list.
+    worths = [(face.quality.overall + 0.1) * (0.5 + 0.5 * spread) for face, spread in zip(faces, spreads, strict=True)]
     return int(np.argmin(worths))
-
-
-def _is_better(other: FaceCrop, face: FaceCrop) -> bool:
-    return other is not face and (other.quality.overall, -other.pts_seconds) > (face.quality.overall, -face.pts_seconds)
 
 
 def _locate(uri: str) -> tuple[Any, str]:

@@ -39,7 +39,7 @@ _APART_IOU = 0.15
 # Detections that share so much are one person's until they come apart.
 _DOUBLE_COVERAGE = 0.6
 # What the better way to tell two people apart must gain over the other.
-_CLEAR_MARGIN = 0.25
+_CLEAR_GAIN = 0.25
 _CLOTHES_WEIGHT = 4.0
 _APPEARANCE_MEMORY = 0.9
 
@@ -74,7 +74,6 @@ class _Track:
         self.hits = 1
         self.confirmed = False
         self.appearance: Histogram | None = None
-        self.entangled: set[int] = set()
 
 
 class Tracker:
@@ -91,6 +90,8 @@ class Tracker:
         self._minimum_confidence = minimum_confidence
         self._picture = np.array([[0, 0, width_px, height_px]], np.float32)
         self._tracks: list[_Track] = []
+        # Pairs that may be taken for one another; by how much motion says they kept their sides, once it is known.
+        self._entangled: dict[tuple[int, int], float | None] = {}
         self._next_number = 0
         self._seconds: float | None = None
         self._pictures = 0
@@ -143,7 +144,7 @@ class Tracker:
             if track.number in matches:
                 index = matches[track.number]
                 self._carry_on(track, boxes_px[index], float(confidences[index]))
-                if not track.entangled and not crowded[index]:
+                if not crowded[index] and not any(track.number in pair for pair in self._entangled):
                     track.appearance = _blend(track.appearance, appearances[index])
         self._tracks = [track for track in self._tracks if self._lives(track)]
         for index in sure.tolist():
@@ -205,8 +206,7 @@ class Tracker:
         for row, hidden in enumerate(confirmed):
             for column, other in enumerate(confirmed):
                 if row != column and hidden.number not in matches and covered[row, column] > _ENTANGLED_COVERAGE:
-                    hidden.entangled.add(other.number)
-                    other.entangled.add(hidden.number)
+                    self._entangled[min(hidden.number, other.number), max(hidden.number, other.number)] = None
 
     def _disentangle(
         self, matches: dict[int, int], boxes_px: Boxes, appearances: Sequence[Histogram | None]
@@ -214,39 +214,30 @@ class Tracker:
         """Decide who is who among people who come apart; amends `matches`, gives the tracks that must end."""
         by_number = {track.number: track for track in self._tracks}
         ended: set[int] = set()
-        for one in self._tracks:
-            for other_number in sorted(one.entangled):
-                other = by_number.get(other_number)
-                if other is None:
-                    one.entangled.discard(other_number)
-                    continue
-                if one.number > other.number or one.number not in matches or other.number not in matches:
-                    continue
-                a, b = matches[one.number], matches[other.number]
-                if pairwise_iou(boxes_px[a : a + 1], boxes_px[b : b + 1])[0, 0] > _APART_IOU:
-                    continue
-                margin = self._margin(one, other, (a, b), boxes_px, appearances)
-                if abs(margin) < _CLEAR_MARGIN:
-                    ended |= {one.number, other.number}
-                elif margin < 0:
-                    matches[one.number], matches[other.number] = b, a
-                one.entangled.discard(other.number)
-                other.entangled.discard(one.number)
+        for (first, second), kept_gain in sorted(self._entangled.items(), key=lambda item: item[0]):
+            if first not in by_number or second not in by_number:
+                del self._entangled[first, second]
+                continue
+            if first not in matches or second not in matches:
+                continue
+            one, other = by_number[first], by_number[second]
+            pair = [matches[first], matches[second]]
+            gain = kept_gain
+            if gain is None:
+                # Asked when both are first seen again: later, motion repeats whatever was assumed here.
+                gain = _gain(_overlap(self._boxes([one, other]), boxes_px[pair]))
+                self._entangled[first, second] = gain
+            if pairwise_iou(boxes_px[pair[:1]], boxes_px[pair[1:]])[0, 0] > _APART_IOU:
+                continue
+            del self._entangled[first, second]
+            alike = np.array([[likeness(t.appearance, appearances[i]) for i in pair] for t in (one, other)])
+            gain += _CLOTHES_WEIGHT * _gain(alike)
+            if abs(gain) < _CLEAR_GAIN:
+                ended |= {first, second}
+            elif gain < 0:
+                matches[first], matches[second] = pair[1], pair[0]
+                one.motion, other.motion = BoxMotion(boxes_px[pair[1]]), BoxMotion(boxes_px[pair[0]])
         return ended
-
-    def _margin(
-        self,
-        one: _Track,
-        other: _Track,
-        pair: tuple[int, int],
-        boxes_px: Boxes,
-        appearances: Sequence[Histogram | None],
-    ) -> float:
-        """By how much the pair of detections fits (one, other) better than (other, one)."""
-        overlap = _overlap(self._boxes([one, other]), boxes_px[list(pair)])
-        alike = np.array([[likeness(t.appearance, appearances[i]) for i in pair] for t in (one, other)])
-        fit = overlap + _CLOTHES_WEIGHT * alike
-        return float(fit[0, 0] + fit[1, 1] - fit[0, 1] - fit[1, 0])
 
     def _carry_on(self, track: _Track, box_px: NDArray[np.float32], confidence: float) -> None:
         assert self._seconds is not None
@@ -293,6 +284,11 @@ class Tracker:
     @staticmethod
     def _boxes(tracks: Sequence[_Track]) -> Boxes:
         return np.stack([t.motion.box_px for t in tracks]) if tracks else np.zeros((0, 4), np.float32)
+
+
+def _gain(fit: NDArray[np.floating]) -> float:
+    """By how much two fit two others better in this order, (2, 2), than the other way round."""
+    return float(fit[0, 0] + fit[1, 1] - fit[0, 1] - fit[1, 0])
 
 
 def _overlap(boxes: Boxes, others: Boxes) -> NDArray[np.float32]:

@@ -1,0 +1,147 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from services.contracts.errors import BadInput
+from services.contracts.tracks import EvidenceRef
+from services.perception.detection import Detection
+from services.perception.evidence import SHEET_PICTURES, open_evidence, read_bundle
+from services.perception.frame import Frame
+from services.perception.recording import FACES_KEPT, EvidenceWriter, TrackRecord, evidence_key
+
+KEY = "ab" * 32
+LANDMARKS = np.array([[12, 10], [24, 10], [18, 17], [13, 24], [23, 24]], np.float32)
+
+
+def picture(k: int) -> Frame:
+    """A scene whose brightness says which one it is."""
+    rgb = np.full((200, 300, 3), 20, np.uint8)
+    rgb[40:160, 100:140] = 60 + k
+    return Frame(rgb, k / 10)
+
+
+def record(pictures: int = 80, px_scale: float = 2.0) -> TrackRecord:
+    one = TrackRecord(px_scale)
+    for k in range(pictures):
+        one.add_body(picture(k), np.array([100, 40, 140, 160], np.float32), 0.9, detected=k not in (5, 6))
+        if k % 4 == 0:
+            at = np.array([100, 45], np.float32)
+            box = np.concatenate([at, at + 36]).astype(np.float32)
+            one.add_face(picture(k), Detection("face", box, 0.8, LANDMARKS + at))
+    return one
+
+
+def write(root: Path, one: TrackRecord | None = None) -> EvidenceRef:
+    with EvidenceWriter(str(root), KEY) as writer:
+        one = one or record()
+        writer.write_sheets("t1", one)
+        writer.write_track("t1", one)
+        return writer.finish({"tracks": [{"track_id": "t1"}]})
+
+
+def test_what_was_recorded_is_read(tmp_path: Path) -> None:
+    reference = write(tmp_path)
+    with open_evidence(reference.uri, reference.sha256) as evidence:
+        (track,) = evidence.tracks()
+        assert track.pts_seconds.tolist() == [k / 10 for k in range(80)]
+        assert track.boxes_px[0].tolist() == [200, 80, 280, 320]
+        assert np.flatnonzero(~track.detected).tolist() == [5, 6]
+        strip = evidence.strip("t1")
+        assert len(strip) == 80
+        assert SHEET_PICTURES < 80, "the strip has several sheets"
+        for k in (0, 31, 32, 79):
+            assert strip.pictures[k].shape == (128, 128, 3)
+            assert strip.pictures[k][64, 64].tolist() == pytest.approx([60 + k] * 3, abs=3)
+        faces = evidence.faces("t1")
+        assert len(faces) == FACES_KEPT
+        assert [face.pts_seconds for face in faces] == sorted(face.pts_seconds for face in faces)
+        # The landmarks lie in the crop where they lay in the picture.
+        corner = faces[0].box_px[:2]
+        np.testing.assert_allclose(faces[0].landmarks_px - corner, LANDMARKS, atol=0.01)
+
+
+def test_faces_kept_are_spread_over_the_track(tmp_path: Path) -> None:
+    reference = write(tmp_path)
+    with open_evidence(reference.uri, reference.sha256) as evidence:
+        kept = [face.pts_seconds for face in evidence.faces("t1")]
+    assert kept[0] < 1
+    assert kept[-1] > 7
+    assert np.diff(kept).max() < 1.7
+
+
+def test_a_body_carried_over_after_the_last_detection_is_dropped() -> None:
+    one = TrackRecord(1.0)
+    for k in range(9):
+        one.add_body(picture(k), np.array([100, 40, 140, 160], np.float32), 0.9, detected=k < 4)
+    assert len(one) == 4
+
+
+def test_the_same_recording_gives_the_same_bytes(tmp_path: Path) -> None:
+    first, second = write(tmp_path / "a"), write(tmp_path / "b")
+    assert first.sha256 == second.sha256
+
+
+def test_a_bundle_with_one_bit_changed_is_refused(tmp_path: Path) -> None:
+    reference = write(tmp_path)
+    path = tmp_path / f"{KEY}.zip"
+    changed = bytearray(path.read_bytes())
+    changed[len(changed) // 2] ^= 1
+    path.write_bytes(changed)
+    with pytest.raises(BadInput, match="the message says"):
+        open_evidence(reference.uri, reference.sha256)
+    assert read_bundle(reference.uri) is None
+
+
+def test_an_absent_bundle_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="cannot be opened"):
+        open_evidence((tmp_path / "absent.zip").as_uri(), "0" * 64)
+
+
+def test_what_is_no_bundle_is_refused(tmp_path: Path) -> None:
+    import hashlib
+
+    path = tmp_path / "x.zip"
+    path.write_bytes(b"no zip")
+    with pytest.raises(BadInput, match="not an evidence bundle"):
+        open_evidence(str(path), hashlib.sha256(b"no zip").hexdigest())
+
+
+def test_an_unknown_track_is_refused(tmp_path: Path) -> None:
+    reference = write(tmp_path)
+    with open_evidence(reference.uri, reference.sha256) as evidence, pytest.raises(BadInput, match="t9"):
+        evidence.track("t9")
+
+
+def test_what_fails_half_way_leaves_nothing(tmp_path: Path) -> None:
+    def interrupted() -> None:
+        with EvidenceWriter(str(tmp_path), KEY) as writer:
+            writer.write_track("t1", record())
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_remote_bundles_work_alike(tmp_path: Path) -> None:
+    with EvidenceWriter("memory://bundles", KEY) as writer:
+        writer.write_track("t1", record())
+        reference = writer.finish({"tracks": [{"track_id": "t1"}]})
+    with open_evidence(reference.uri, reference.sha256) as evidence:
+        assert len(evidence.track("t1")) == 80
+
+
+def test_a_record_holds_no_more_than_a_sheet_of_bodies(tmp_path: Path) -> None:
+    one = TrackRecord(1.0)
+    with EvidenceWriter(str(tmp_path), KEY) as writer:
+        for k in range(150):
+            one.add_body(picture(k % 100), np.array([100, 40, 140, 160], np.float32), 0.9, detected=True)
+            writer.write_sheets("t1", one)
+            assert len(one._unwritten) < SHEET_PICTURES
+        assert sum(len(sheet) for _, sheet in one.rest()) / 128 == 150 % SHEET_PICTURES
+
+
+def test_keys_depend_on_values_not_on_order() -> None:
+    assert evidence_key({"a": 1, "b": 2.0}) == evidence_key({"b": 2.0, "a": 1})
+    assert evidence_key({"a": 1}) != evidence_key({"a": 2})

@@ -1,0 +1,160 @@
+"""The tracker on drawn boxes: no pictures, so that what must happen is known."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from services.perception.tracker import LOST_SECONDS, Followed, Tracker
+
+Scene = list[tuple[NDArray[np.float32], int]]
+"""The people detected in one picture: a box, and which clothes they wear."""
+
+RED, BLUE = 0, 1
+
+
+def person(x: float, y: float = 200, height: float = 160) -> NDArray[np.float32]:
+    return np.array([x - height / 5, y - height / 2, x + height / 5, y + height / 2], np.float32)
+
+
+def clothes(colour: int) -> NDArray[np.float32]:
+    histogram = np.full(18, 0.01, np.float32)
+    histogram[3 + 6 * colour] = 1
+    return histogram / histogram.sum()
+
+
+def follow(scenes: list[Scene], rate_hz: float = 10, confidence: float = 0.9) -> list[list[Followed]]:
+    tracker = Tracker(0.4, 1280, 720)
+    answers = []
+    for index, scene in enumerate(scenes):
+        boxes = np.stack([box for box, _ in scene]) if scene else np.zeros((0, 4), np.float32)
+        confidences = np.full(len(scene), confidence, np.float32)
+        answers.append(tracker.update(index / rate_hz, boxes, confidences, [clothes(c) for _, c in scene]))
+    return answers
+
+
+def number_at(answer: list[Followed], x: float) -> int | None:
+    """Who is detected at `x`."""
+    for one in answer:
+        if one.detected and abs((one.box_px[0] + one.box_px[2]) / 2 - x) < 40:
+            return one.number
+    return None
+
+
+@pytest.mark.parametrize("rate_hz", [5, 10, 25])
+@pytest.mark.parametrize("speed", [0, 60, 350])
+def test_one_person_is_one_track_at_any_rate_and_speed(rate_hz: float, speed: float) -> None:
+    scenes = [[(person(100 + speed * k / rate_hz), RED)] for k in range(int(3 * rate_hz))]
+    answers = follow(scenes, rate_hz)
+    assert {one.number for answer in answers for one in answer} == {0}
+    assert answers[-1][0].confirmed
+
+
+def test_two_who_cross_keep_their_numbers() -> None:
+    scenes: list[Scene] = []
+    for k in range(41):
+        left, right = 100 + 20 * k, 900 - 20 * k
+        # While they overlap the detector sees the one in front alone.
+        scenes.append([(person(left), RED)] + ([(person(right), BLUE)] if abs(left - right) > 50 else []))
+    answers = follow(scenes)
+    red, blue = number_at(answers[3], 160), number_at(answers[3], 840)
+    assert red is not None
+    assert blue is not None
+    assert number_at(answers[-1], 900) == red
+    assert number_at(answers[-1], 100) == blue
+
+
+def test_two_who_meet_and_turn_back_are_told_apart_by_their_clothes() -> None:
+    scenes: list[Scene] = []
+    for k in range(41):
+        left = 100 + 20 * min(k, 40 - k)
+        right = 900 - 20 * min(k, 40 - k)
+        scenes.append([(person(left), RED)] + ([(person(right), BLUE)] if right - left > 50 else []))
+    answers = follow(scenes)
+    assert number_at(answers[-1], 100) == number_at(answers[3], 160)
+    assert number_at(answers[-1], 900) == number_at(answers[3], 840)
+
+
+def test_twins_who_stood_behind_one_another_are_never_swapped() -> None:
+    scenes: list[Scene] = []
+    for k in range(10):
+        scenes.append([(person(420 + 8 * k), RED), (person(580 - 8 * k), RED)])
+    scenes += [[(person(500), RED)]] * 8
+    for k in range(1, 12):
+        scenes.append([(person(500 - 10 * k), RED), (person(500 + 10 * k), RED)])
+    answers = follow(scenes)
+    before = {number_at(answers[2], 436), number_at(answers[2], 564)}
+    after = {one.number for one in answers[-1] if one.detected}
+    # Nothing tells them apart, so neither old track may go on.
+    assert len(after) == 2
+    assert not before & after
+
+
+@pytest.mark.parametrize("hidden_seconds", [0.3, 0.8, 1.4])
+def test_someone_hidden_for_a_while_comes_back_as_themselves(hidden_seconds: float) -> None:
+    scenes: list[Scene] = [[(person(100 + 6 * k), RED)] for k in range(20)]
+    scenes += [[]] * round(hidden_seconds * 10)
+    start = len(scenes)
+    scenes += [[(person(100 + 6 * (start + k)), RED)] for k in range(5)]
+    assert {one.number for one in follow(scenes)[-1]} == {0}
+
+
+def test_someone_else_who_comes_out_is_someone_else() -> None:
+    scenes: list[Scene] = [[(person(300), RED)]] * 20 + [[]] * 8 + [[(person(300), BLUE)]] * 5
+    answers = follow(scenes)
+    assert number_at(answers[-1], 300) not in (None, 0)
+
+
+def test_a_track_ends_when_nobody_comes_back() -> None:
+    scenes: list[Scene] = [[(person(300), RED)]] * 10 + [[]] * round(LOST_SECONDS * 10 + 2)
+    assert follow(scenes)[-1] == []
+
+
+def test_a_flash_is_nobody() -> None:
+    scenes: list[Scene] = [[(person(300), RED)]] + [[]] * 10
+    assert not any(one.confirmed for answer in follow(scenes) for one in answer)
+
+
+def test_unsure_detections_carry_on_but_never_begin() -> None:
+    tracker = Tracker(0.4, 1280, 720)
+    for k, confidence in enumerate([0.9, 0.9, 0.9, 0.25, 0.25, 0.25]):
+        answer = tracker.update(k / 10, person(300)[None], np.array([confidence], np.float32), [None])
+        assert [one.number for one in answer] == [0]
+        assert answer[0].detected
+    assert tracker.update(0.6, person(900)[None], np.array([0.25], np.float32), [None])[0].number == 0
+
+
+def test_half_of_a_person_is_not_another_one() -> None:
+    half = person(300).copy()
+    half[3] = 200
+    scenes: list[Scene] = [[(person(300), RED)]] * 5 + [[(person(300), RED), (half, RED)]] * 5
+    assert {one.number for one in follow(scenes)[-1]} == {0}
+
+
+def test_time_may_not_go_back() -> None:
+    tracker = Tracker(0.4, 1280, 720)
+    tracker.predict(1.0)
+    with pytest.raises(ValueError, match="time must not go back"):
+        tracker.predict(0.5)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.lists(st.tuples(st.integers(0, 1200), st.integers(60, 600), st.integers(20, 500), st.floats(0.2, 1)),
+                         max_size=5), max_size=15))  # fmt: skip
+def test_whatever_is_detected_no_detection_has_two_owners(pictures: list[list[tuple[int, int, int, float]]]) -> None:
+    tracker = Tracker(0.4, 1280, 720)
+    ended: set[int] = set()
+    before: set[int] = set()
+    for k, picture in enumerate(pictures):
+        boxes = np.array([person(x, y, height) for x, y, height, _ in picture], np.float32).reshape(-1, 4)
+        confidences = np.array([confidence for *_, confidence in picture], np.float32)
+        answer = tracker.update(k / 10, boxes, confidences, [None] * len(picture))
+        now = {one.number for one in answer}
+        owned = [one.detection for one in answer if one.detection is not None]
+        assert len(owned) == len(set(owned))
+        assert len(now) == len(answer)
+        ended |= before - now
+        assert not ended & now
+        assert all(np.isfinite(one.box_px).all() for one in answer)
+        before = now
