@@ -123,8 +123,8 @@ def _settle(clip: Path, future: Future[Analysis]) -> int:
     except WhodidError as error:
         warn(f"whodid: {clip}: {error}")
         return error.exit_code
-    for branch, error in analysis.failures.items():
-        warn(f"whodid: {clip}: partial: {branch} failed: {error}")
+    for branch, failure in analysis.failures.items():
+        warn(f"whodid: {clip}: partial: {branch} failed: {failure}")
     for warning in analysis.warnings:
         warn(f"whodid: {clip}: {warning}")
     return 1 if analysis.status == "partial" else 0
