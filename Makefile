@@ -51,7 +51,7 @@ imports: .venv/all.stamp
 check: lint types imports test  ## what CI runs: lint, types, import rules, tests
 
 bench: install  ## speed and accuracy tables, with spread
-	$(BIN)/python -m tests.bench
+	$(BIN)/python -m training.bench
 
 clean:  ## remove what was built; keeps .venv and models
 	rm -rf build demo .mypy_cache .pytest_cache .ruff_cache .hypothesis
