@@ -70,9 +70,7 @@ def render_page(analysis: Analysis, faces: Mapping[str, Face], clip_name: str) -
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(
-        short=lambda digest: digest[:DIGEST_LETTERS], plain=lambda name: name.replace("_", " ")
-    )
+    environment.filters.update(short=lambda digest: digest[:DIGEST_LETTERS], plain=lambda name: name.replace("_", " "))
     video = analysis.video
     span = Span(video.start_seconds, video.end_seconds)
     styles = style_actions(analysis)

@@ -31,12 +31,12 @@ def _gerund(verb: str) -> str:
 
 
 def count_of(number: int, noun: str, plural: str | None = None) -> str:
-    """"1 action", "2 actions"; the plural is the noun and an s unless given."""
+    """ "1 action", "2 actions"; the plural is the noun and an s unless given."""
     return f"{number} {noun if number == 1 else plural or noun + 's'}"
 
 
 def join_words(words: Sequence[str]) -> str:
-    """"a", "a and b", "a, b and c"."""
+    """ "a", "a and b", "a, b and c"."""
     return " and ".join(filter(None, [", ".join(words[:-1]), *words[-1:]]))
 
 

@@ -100,9 +100,7 @@ def mark_axis(span: Span) -> tuple[Tick, ...]:
     )
 
 
-def lay_lanes(
-    person: Person, events: Sequence[Event], span: Span, styles: dict[str, ActionStyle]
-) -> tuple[Lane, ...]:
+def lay_lanes(person: Person, events: Sequence[Event], span: Span, styles: dict[str, ActionStyle]) -> tuple[Lane, ...]:
     """Place one person's tracks on as few strips as hold them without overlap."""
     lanes: list[list[TrackSummary]] = []
     for report in person.tracks:
@@ -130,4 +128,3 @@ def _action_bar(event: Event, span: Span, style: ActionStyle) -> Bar:
     return replace(
         bar, width_percent=max(bar.width_percent, LEAST_PERCENT), style=style, caption=action if fits else ""
     )
-
