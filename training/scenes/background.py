@@ -107,49 +107,84 @@ def draw_background(camera: Camera, place: Place, rng: np.random.Generator) -> N
     surface = np.argmin(hits, axis=0)
     reach = np.min(hits, axis=0)
     x, y, z = dx * reach, eye[1] + dy * reach, dz * reach
-    colour = _floor(place, x, z, rng)
-    wall = np.array([0.78, 0.76, 0.70]) * rng.uniform(0.75, 1.05) + rng.uniform(-0.05, 0.05, 3)
-    skirting = np.array([0.35, 0.36, 0.38])
-    band = y < (0.9 if place == "car_park" else 0.12)
+    colour = np.zeros((*reach.shape, 3))
+    here = surface == 0
+    colour[here] = _floor(place, x[here], z[here], rng)
+    wall = np.array([0.82, 0.80, 0.75]) * rng.uniform(0.82, 1.08) + rng.uniform(-0.05, 0.05, 3)
+    skirting_m = 0.9 if place == "car_park" else 0.12
     for index, along in ((2, x), (3, z), (4, z)):
-        dirt = 1 + 0.03 * _noise(rng, along, y, 0.8) + 0.02 * _noise(rng, along, y, 0.1)
-        face = np.where(band[..., None], skirting, wall) * (dirt * (0.86 if index != 2 else 1.0))[..., None]
-        colour = np.where((surface == index)[..., None], face, colour)
-    lamps = (np.abs((x + 1.5) % 3.0 - 1.5) < 0.18) & (np.abs((z % 2.4) - 1.2) < 0.75)
-    ceiling = np.where(lamps[..., None], 1.25, np.array([0.66, 0.66, 0.64]) * 0.9)
-    colour = np.where((surface == 1)[..., None], ceiling, colour)
+        here = surface == index
+        height, flat = y[here], along[here]
+        dirt = 1 + 0.03 * _noise(rng, flat, height, 0.8) + 0.02 * _noise(rng, flat, height, 0.1)
+        paint = np.where((height < skirting_m)[:, None], np.array([0.35, 0.36, 0.38]), wall)
+        colour[here] = paint * (dirt * (1.0 if index == 2 else 0.86))[:, None]
+    here = surface == 1
+    lamps = (np.abs((x[here] + 1.5) % 3.0 - 1.5) < 0.18) & (np.abs((z[here] % 2.4) - 1.2) < 0.75)
+    colour[here] = np.where(lamps[:, None], 1.25, np.array([0.60, 0.60, 0.58]))
 
-    corner = np.minimum(
-        np.minimum(half_m - np.abs(x), depth_m - z), np.where(surface >= 2, np.minimum(y, tall_m - y), 9)
-    )
-    shade = 0.72 + 0.28 * np.clip(corner / 1.2, 0, 1) ** 0.6
+    # Light thins out in corners: where a second surface is near.
+    gaps = np.sort(np.stack([half_m - np.abs(x), depth_m - z, y, tall_m - y]), axis=0)[1]
+    shade = 0.72 + 0.28 * np.clip(gaps / 1.2, 0, 1) ** 0.6
     pools = 0.93 + 0.07 * np.cos(x * 2 * np.pi / 3.0) * np.cos(z * 2 * np.pi / 2.4)
-    colour = colour * (shade * pools)[..., None]
+    colour *= (shade * pools)[..., None]
 
+    directions = np.stack([dx, dy, dz], axis=-1)
+    room = _Room(eye, directions, np.stack([x, z], axis=-1), surface == 0, yaw)
     for box in _furniture(place, depth_m, half_m, rng):
-        near, far = np.full(reach.shape, 1e-6), reach.copy()
-        side = np.zeros(reach.shape, dtype=int)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            for axis, ray in enumerate((dx, dy, dz)):
-                enter, leave = (box.low[axis] - eye[axis]) / ray, (box.high[axis] - eye[axis]) / ray
-                first, last = np.minimum(enter, leave), np.maximum(enter, leave)
-                side = np.where(first > near, axis, side)
-                near, far = np.maximum(near, first), np.minimum(far, last)
-        hit = (near < far + 1e-3) & (near < reach + 0.05) & (near > 1e-3)
-        tone = np.choose(side, [0.72, 1.12, 0.92]) * (
-            1 + 0.04 * _noise(rng, dx * near * 3, (eye[1] + dy * near) * 3, 0.5)
-        )
-        colour = np.where(hit[..., None], np.array(box.colour) * tone[..., None], colour)
-        reach = np.where(hit, near, reach)
-        if box.low[1] == 0.0:
-            under = (surface == 0) & ~hit
-            gap = np.hypot(
-                np.maximum(np.maximum(box.low[0] - x, x - box.high[0]), 0),
-                np.maximum(np.maximum(box.low[2] - z, z - box.high[2]), 0),
-            )
-            colour = colour * np.where(under, 0.6 + 0.4 * np.clip(gap / 0.5, 0, 1), 1.0)[..., None]
+        _stand_box(room, camera, box, colour, reach, rng)
     picture = np.clip(colour * 205 * rng.uniform(0.8, 1.0), 0, 255).astype(np.uint8)
     return np.asarray(Image.fromarray(picture).filter(ImageFilter.GaussianBlur(camera.width_px / 1600)))
+
+
+@dataclass(frozen=True, slots=True)
+class _Room:
+    """What rays meet in the empty room: all (height_px, width_px, ...), room axes."""
+
+    eye: Floats
+    directions: Floats
+    ground: Floats
+    on_floor: NDArray[np.bool_]
+    yaw_rad: float
+
+
+def _stand_box(room: _Room, camera: Camera, box: _Box, colour: Floats, reach: Floats, rng: np.random.Generator) -> None:
+    """Draw a box and the dimness around its foot into `colour`, and its distance into `reach`."""
+    corners = np.array(
+        [[x, y, z] for x in (box.low[0], box.high[0]) for y in (0.0, box.high[1]) for z in (box.low[2], box.high[2])]
+    )
+    cos, sin = np.cos(room.yaw_rad), np.sin(room.yaw_rad)
+    spread = np.array([[dx, 0.0, dz] for dx in (-0.5, 0.5) for dz in (-0.5, 0.5)])
+    around = (corners[:, None] + spread[None]).reshape(-1, 3)
+    world = np.stack(
+        [around[:, 0] * cos - around[:, 2] * sin, around[:, 1], around[:, 0] * sin + around[:, 2] * cos], -1
+    )
+    seen = camera.project(world)
+    x0, y0 = np.clip(np.floor(seen[:, :2].min(axis=0)), 0, (camera.width_px, camera.height_px)).astype(int)
+    x1, y1 = np.clip(np.ceil(seen[:, :2].max(axis=0)), 0, (camera.width_px, camera.height_px)).astype(int)
+    if x0 >= x1 or y0 >= y1:
+        return
+    window = (slice(y0, y1), slice(x0, x1))
+    near, far = np.full((y1 - y0, x1 - x0), 1e-6), reach[window] + 0.05
+    side = np.zeros(near.shape, dtype=int)
+    for axis in range(3):
+        ray = room.directions[window][..., axis] + 1e-9
+        enter, leave = (box.low[axis] - room.eye[axis]) / ray, (box.high[axis] - room.eye[axis]) / ray
+        first, last = np.minimum(enter, leave), np.maximum(enter, leave)
+        side = np.where(first > near, axis, side)
+        near, far = np.maximum(near, first), np.minimum(far, last)
+    hit = (near < far) & (near > 1e-3)
+    if box.low[1] == 0.0:
+        ground = room.ground[window]
+        gap = np.hypot(
+            np.maximum(np.maximum(box.low[0] - ground[..., 0], ground[..., 0] - box.high[0]), 0),
+            np.maximum(np.maximum(box.low[2] - ground[..., 1], ground[..., 1] - box.high[2]), 0),
+        )
+        dim = 0.6 + 0.4 * np.clip(gap / 0.5, 0, 1)
+        colour[window] *= np.where(room.on_floor[window] & ~hit, dim, 1.0)[..., None]
+    place = room.eye + room.directions[window] * near[..., None]
+    tone = np.choose(side, [0.72, 1.12, 0.92]) * (1 + 0.04 * _noise(rng, place[..., 0] * 3, place[..., 1] * 3, 0.5))
+    colour[window] = np.where(hit[..., None], np.array(box.colour) * tone[..., None], colour[window])
+    reach[window] = np.where(hit, near, reach[window])
 
 
 def _floor(place: Place, x: Floats, z: Floats, rng: np.random.Generator) -> Floats:

@@ -63,7 +63,7 @@ def place_bones(
         gaze_rad: Turn of the head against the torso.
     """
     tall = subject.height_m
-    shoulder = tall * (0.112 - 0.010 * subject.femininity + 0.006 * subject.build)
+    shoulder = tall * (0.106 - 0.008 * subject.femininity + 0.006 * subject.build)
     hip = 0.052 * tall
     # Body axes: x the body's own right as it faces away, y up, z forward.
     root = _turn(1, heading_rad) @ _turn(0, pose.tip) @ _turn(2, pose.roll)
@@ -132,17 +132,17 @@ def draw_body(canvas: Canvas, subject: Subject, skeleton: Skeleton, project: "Pr
             canvas.add_limb(
                 shoulder, shoulder + (elbow - shoulder) * 0.6, 0.034 * unit * girth, 0.032 * unit * girth, TOP
             )
-        canvas.add_limb(elbow, wrist, 0.024 * unit * girth, 0.0165 * unit, sleeve)
-        canvas.add_limb(wrist, hand, 0.0155 * unit, 0.018 * unit, SKIN)
+        canvas.add_limb(elbow, wrist, 0.024 * unit * girth, 0.0165 * unit, sleeve, open_start=True)
+        canvas.add_limb(wrist, hand, 0.0155 * unit, 0.018 * unit, SKIN, open_start=True)
         hip, knee, ankle, heel, toe = (at[f"{name}_{joint}"] for joint in ("hip", "knee", "ankle", "heel", "toe"))
         canvas.add_limb(hip, knee, 0.050 * unit * girth, 0.036 * unit, TROUSERS)
-        canvas.add_limb(knee, ankle, 0.036 * unit, 0.025 * unit, TROUSERS)
+        canvas.add_limb(knee, ankle, 0.036 * unit, 0.025 * unit, TROUSERS, open_start=True)
         canvas.add_limb(heel, toe, 0.024 * unit, 0.019 * unit, SHOES)
     hips = 0.086 * (0.97 + 0.08 * subject.femininity) * girth
     stout = 0.68 + 0.08 * max(subject.build, 0)
-    hem = at["pelvis"] - up * (0.015 * unit)
+    hem = at["pelvis"] - up * (0.028 * unit)
     canvas.add_limb(
-        hem, at["waist"], hips * 1.03 * unit, 0.078 * unit * girth, TOP, thin=forward, thinness=stout, hem=True
+        hem, at["waist"], hips * 1.08 * unit, 0.078 * unit * girth, TOP, thin=forward, thinness=stout, open_start=True
     )
     canvas.add_limb(
         at["waist"], at["chest"], 0.078 * unit * girth, 0.096 * unit * girth * wide, TOP, thin=forward, thinness=0.68

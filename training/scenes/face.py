@@ -5,6 +5,7 @@ any resolution.
 """
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +31,11 @@ class Layout:
     mouth_x: float
     mouth_y: float
     lip_tall: float
+
+
+class _Tint(Protocol):
+    def __call__(self, mask: Floats, target: Floats | tuple[float, float, float], strength: float = 1.0) -> None:
+        """Blend a colour in where the mask says."""
 
 
 def place_features(subject: Subject) -> Layout:
@@ -145,7 +151,7 @@ def paint(
     return colour, gloss
 
 
-def _paint_mouth(subject, layout, x, y, tint, gloss) -> None:  # type: ignore
+def _paint_mouth(subject: Subject, layout: Layout, x: Floats, y: Floats, tint: _Tint, gloss: Floats) -> None:
     side = np.abs(x) / layout.mouth_x
     line_y = layout.mouth_y + 0.022 * subject.smile * side**2 - 0.004
     skin = np.array(subject.skin)
@@ -164,7 +170,7 @@ def _paint_mouth(subject, layout, x, y, tint, gloss) -> None:  # type: ignore
     gloss += 0.25 * lower
 
 
-def _paint_eyes(subject, layout, x, y, tint, gloss) -> None:  # type: ignore
+def _paint_eyes(subject: Subject, layout: Layout, x: Floats, y: Floats, tint: _Tint, gloss: Floats) -> None:
     side = np.abs(x)
     across = (side - layout.eye_x) / layout.eye_wide
     up = y - layout.eye_y - 0.010 * (subject.eye_tilt + 0.3) * across

@@ -12,6 +12,7 @@ _STRIDES_M = {"walk": 1.35, "run": 2.3}
 SHOVE_SECONDS = 1.25
 """One shove of a push: out, contact at `SHOVE_CONTACT_SECONDS`, back."""
 SHOVE_CONTACT_SECONDS = 0.45
+STAGGER_SECONDS = 1.1
 RISE_SECONDS = 1.3
 """Time at the end of a fall or a crouch in which the person gets up; still part of that action."""
 
@@ -190,13 +191,13 @@ def _push(seconds: float, style: float) -> Pose:
 
 def stagger(pose: Pose, seconds: float) -> Pose:
     """Somebody's pose while they reel from a shove that struck them `seconds` ago."""
-    if not 0.0 <= seconds < 1.1:
+    if not 0.0 <= seconds < STAGGER_SECONDS:
         return pose
-    jolt = math.exp(-(((seconds - 0.18) / 0.22) ** 2))
+    share = min(seconds / 0.15, 1.0, (STAGGER_SECONDS - seconds) / 0.7)
     step = math.sin(seconds * 9.0) * math.exp(-seconds * 2.2)
     reeling = Pose(
         lean=-0.30, left_arm_flex=0.8, left_arm_abduct=0.7, left_forearm_flex=1.2, right_arm_flex=0.7,
         right_arm_abduct=0.8, right_forearm_flex=1.1, left_thigh_flex=0.45 * step, left_knee=0.5,
         right_thigh_flex=-0.45 * step, right_knee=0.3,
     )  # fmt: skip
-    return blend(pose, reeling, min(1.0, 0.15 + jolt) if seconds < 0.5 else jolt)
+    return blend(pose, reeling, share)

@@ -21,8 +21,10 @@ Floats = NDArray[np.float64]
 Bytes = NDArray[np.uint8]
 Box = tuple[float, float, float, float]
 
-_YAW_STEP_RAD, _PITCH_STEP_RAD = math.radians(5), math.radians(6)
+_YAW_STEP_RAD, _PITCH_STEP_RAD = math.radians(6), math.radians(8)
 _DRAWN_ALPHA = 110
+# Below this scale people are drawn twice as large and shrunk, or their edges would crawl.
+_COARSE_PX_PER_M = 75
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +173,7 @@ def _draw_person(
     camera = scene.camera
     middle_m = bones.joints["pelvis"]
     seen = camera.project(middle_m)
-    finer = 2 if camera.focal_px / seen[2] < 150 else 1
+    finer = 2 if camera.focal_px / seen[2] < _COARSE_PX_PER_M else 1
     scale = camera.focal_px / seen[2] * finer
     flat = body.Projector(camera.view_axes(middle_m), middle_m, np.zeros(2), scale)
     spots = np.array([flat(point)[:2] for point in bones.joints.values()])

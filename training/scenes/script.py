@@ -86,9 +86,11 @@ def look_at(part: Part, seconds: float) -> Moment | None:
     at = [a + (b - a) * share for a, b in zip(act.start_m, act.end_m, strict=True)]
     for struck_seconds, push_rad in part.shoves:
         since = seconds - struck_seconds
-        if act.action == "stand" and 0 <= since < 1.1:
-            pose = motion.stagger(pose, since)
-            away = 0.22 * (1 - math.exp(-since * 9)) * math.exp(-((since / 0.75) ** 4))
+        if act.action in ("stand", "fall") and 0 <= since < motion.STAGGER_SECONDS:
+            # Whoever goes down stops reeling as the fall takes over.
+            share = 1.0 if act.action == "stand" else max(0.0, 1 - into / 0.3)
+            pose = motion.blend(pose, motion.stagger(pose, since), share)
+            away = 0.22 * (1 - math.exp(-since * 9)) * math.exp(-((since / 0.6) ** 4))
             at = [at[0] + away * math.sin(push_rad), at[1] + away * math.cos(push_rad)]
     gaze = 0.0
     if act.action in ("stand", "wave", "crouch"):

@@ -105,7 +105,7 @@ def sample_subject(seed: int) -> Subject:
     rng = np.random.default_rng([seed, 0x5B])
 
     def deviation() -> float:
-        return float(np.clip(rng.normal(0.0, 0.6), -1.2, 1.2))
+        return float(np.clip(rng.normal(0.0, 0.85), -1.5, 1.5))
 
     def blend(palette: tuple[Colour, ...], place: float) -> Colour:
         below = min(int(place), len(palette) - 2)
