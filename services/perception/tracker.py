@@ -30,9 +30,10 @@ _HITS_TO_CONFIRM = 3
 _WIDENING = 0.25
 _LEAST_OVERLAP = 0.15
 _LEAST_OVERLAP_UNSURE = 0.35
-# After this long unseen, clothes must agree too.
+# Clothes this unlike are another person's, wherever they are; after being unseen for a while they must agree better.
+_LEAST_LIKENESS = 0.78
 _OCCLUDED_SECONDS = 0.35
-_LEAST_LIKENESS = 0.80
+_LEAST_LIKENESS_OCCLUDED = 0.86
 # Overlap at which two people may be taken for one, and below which they are apart again.
 _ENTANGLED_COVERAGE = 0.45
 _APART_IOU = 0.15
@@ -188,9 +189,9 @@ class Tracker:
             for column, index in enumerate(candidates.tolist()):
                 alike = likeness(track.appearance, appearances[index])
                 known = track.appearance is not None and appearances[index] is not None
-                if occluded and known and alike < _LEAST_LIKENESS:
+                if known and alike < (_LEAST_LIKENESS_OCCLUDED if occluded else _LEAST_LIKENESS):
                     allowed[row, column] = False
-                affinity[row, column] += 0.3 * alike + (0.1 if track.confirmed else 0.0)
+                affinity[row, column] += alike + (0.1 if track.confirmed else 0.0)
         rows, columns = linear_sum_assignment(np.where(allowed, affinity, -1e3), maximize=True)
         for row, column in zip(rows.tolist(), columns.tolist(), strict=True):
             if allowed[row, column]:
