@@ -1,0 +1,72 @@
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from services.perception.detect import PersonDetector, Region
+from services.perception.detection import Boxes
+from services.perception.frame import Frame, Picture
+from services.perception.search import PersonSearch
+
+
+class Looks(PersonDetector):
+    """Notes where it is asked to look, and finds what it is told to."""
+
+    minimum_confidence = 0.4
+
+    def __init__(self, boxes: list[list[float]], confidences: list[float]) -> None:
+        self.asked: list[list[Region]] = []
+        self._found = np.array(boxes, np.float32).reshape(-1, 4), np.array(confidences, np.float32)
+
+    def detect(self, picture: Picture, regions: Sequence[Region], at_least: float) -> tuple[Boxes, NDArray[np.float32]]:
+        self.asked.append(list(regions))
+        return self._found
+
+
+def frame(seconds: float) -> Frame:
+    return Frame(np.zeros((720, 1280, 3), np.uint8), seconds)
+
+
+def box(*edges: float) -> NDArray[np.float32]:
+    return np.array(edges, np.float32)
+
+
+def test_everywhere_is_searched_now_and_then() -> None:
+    looks = Looks([], [])
+    search = PersonSearch(looks, 1280, 720)
+    for k in range(40):
+        search.find(frame(k / 10), {})
+    searched = [regions for regions in looks.asked if regions]
+    assert len(searched) == 8
+    seen = np.zeros((720, 1280), bool)
+    small = np.zeros((720, 1280), bool)
+    for regions in searched:
+        for left, top, right, bottom in regions:
+            seen[top:bottom, left:right] = True
+            small[top:bottom, left:right] |= bottom - top < 700
+    assert seen.all()
+    assert small.all(), "in four seconds the small tiles have been everywhere, too"
+
+
+def test_everyone_followed_is_looked_at_whole_and_large_in_every_picture() -> None:
+    people = {0: box(100, 300, 160, 460), 1: box(1000, 200, 1100, 480), 2: box(1120, 210, 1200, 470)}
+    looks = Looks([], [])
+    search = PersonSearch(looks, 1280, 720)
+    search.find(frame(0), people)
+    search.find(frame(0.1), people)
+    regions = looks.asked[1]
+    assert len(regions) == 2, "two who stand together share a look"
+    for person in people.values():
+        assert any(
+            left <= person[0] and top <= person[1] and person[2] <= right and person[3] <= bottom
+            and person[3] - person[1] >= 0.29 * (bottom - top)
+            for left, top, right, bottom in regions
+        )  # fmt: skip
+
+
+def test_what_several_looks_found_is_there_once() -> None:
+    whole, again, upper = [100, 100, 200, 400], [103, 98, 203, 404], [104, 102, 196, 250]
+    search = PersonSearch(Looks([again, whole, upper, [600, 100, 700, 400]], [0.8, 0.9, 0.5, 0.7]), 1280, 720)
+    boxes, confidences = search.find(frame(0), {})
+    assert boxes.tolist() == [whole, [600, 100, 700, 400]]
+    assert confidences.tolist() == np.array([0.9, 0.7], np.float32).tolist()
