@@ -4,7 +4,7 @@ BIN := .venv/bin
 PIP := $(BIN)/pip install --disable-pip-version-check --quiet --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo install test check lint types imports bench clean
+.PHONY: help material demo install test check lint types imports bench clean
 
 help:  ## say what there is to make
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -23,17 +23,17 @@ $(BIN)/python:
 	$(PIP) --editable '.[training,dev]'
 	@touch $@ .venv/runtime.stamp
 
-# Sample data, shipped weights and pretrained networks, each verified against its digest.
-.venv/material.stamp: data.dvc services/models/pretrained.toml | .venv/runtime.stamp
-	$(BIN)/dvc pull --quiet data.dvc
-	$(BIN)/whodid models fetch
-	$(BIN)/whodid models install data/models/*
-	@touch $@
+# Sample data, shipped weights and pretrained networks, each verified against its digest; quick when all is there.
+material: .venv/runtime.stamp
+	@$(BIN)/dvc pull --quiet data.dvc
+	@$(BIN)/whodid models fetch
+	@$(BIN)/whodid models install data/models/*
 
-demo: .venv/runtime.stamp .venv/material.stamp  ## enrol the sample subjects and analyse the sample clip
-	$(BIN)/python -m services.demo
+demo: material  ## enrol the sample subjects and analyse the sample clip
+	$(BIN)/whodid enroll --folder data/enrol --gallery demo/gallery.db
+	$(BIN)/whodid analyze data/scenes/demo/*.mp4 --gallery demo/gallery.db --out demo
 
-install: .venv/all.stamp .venv/material.stamp  ## everything into .venv, with models and sample data
+install: .venv/all.stamp material  ## everything into .venv, with models and sample data
 
 test: install  ## all tests
 	$(BIN)/pytest

@@ -66,7 +66,7 @@ def _models(settings: Settings) -> Iterator[Check]:
             model = store.champion(task)
             store.verify(model)
         except WhodidError as error:
-            yield Check(task, False, str(error), "run `make install`, or `whodid models fetch`")
+            yield Check(task, False, *str(error).split("; ", 1))
         else:
             card = model.card
             yield Check(

@@ -20,7 +20,7 @@ from services.contracts.message import Sha256
 
 CARD_FILE = "card.json"
 CHAMPIONS_FILE = "champions.json"
-FETCH_REMEDY = "run `whodid models fetch`"
+FETCH_REMEDY = "run `make install`, or `whodid models fetch` and `whodid models install FOLDER`"
 
 _champions = TypeAdapter(dict[Task, Sha256])
 
