@@ -61,7 +61,9 @@ def annotate_clip(
         longest_side_px=longest_px,
     ) as frames:
         annotator = Annotator(analysis, paths)
-        write_mp4(_annotated(annotator, frames, video.end_seconds - video.start_seconds, on_progress), target)
+        annotated = _annotated(annotator, frames, video.end_seconds - video.start_seconds, on_progress)
+        # Encoding is most of what a report costs, and people wait for it.
+        write_mp4(annotated, target, preset="ultrafast")
 
 
 def _annotated(
