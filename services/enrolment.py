@@ -21,11 +21,10 @@ from services.gallery.template import Embedding, Template
 from services.identity.decide import MINIMUM_QUALITY
 from services.identity.embed import FaceEmbedder
 from services.models.store import ModelStore
-from services.perception.crop import cut_square, square_around
 from services.perception.evidence import FaceCrop, open_evidence
 from services.perception.frame import Picture
-from services.perception.quality import FaceQuality, rate_face
-from services.perception.recording import FACE_CONTEXT, LONGEST_FACE_SIDE_PX
+from services.perception.quality import FaceQuality
+from services.perception.recording import crop_face
 from services.settings import Settings, read_settings
 from services.tracks.find import Detectors, find_tracks
 
@@ -107,18 +106,7 @@ class Enroller:
         found = self.detectors.faces.detect(picture, _DETECTION_SIDE_PX)
         sure = [each for each in found if each.confidence >= _CONFIDENCE_SHARE * found[0].confidence]
         sure.sort(key=lambda each: float(each.box_px[0]))
-        chosen = sure[_choose(path, len(sure), face, "face")]
-        assert chosen.landmarks_px is not None  # faces have them
-        square = square_around(chosen.box_px, FACE_CONTEXT)
-        side_px = min(square[2], LONGEST_FACE_SIDE_PX)
-        corner, scale = np.array(square[:2], np.float32), np.float32(side_px / square[2])
-        return FaceCrop(
-            pts_seconds=0.0,
-            rgb=cut_square(picture, square, side_px),
-            box_px=(chosen.box_px - np.tile(corner, 2)) * scale,
-            landmarks_px=(chosen.landmarks_px - corner) * scale,
-            quality=rate_face(picture, chosen.box_px, chosen.landmarks_px, chosen.confidence),
-        )
+        return crop_face(picture, sure[_choose(path, len(sure), face, "face")])
 
     def _clip_faces(self, path: Path, face: int | None) -> list[FaceCrop]:
         tracks = find_tracks(TracksRequest(clip=refer_to_clip(path)), self.detectors, self.evidence)

@@ -22,9 +22,7 @@ Preset = Literal["ultrafast", "veryfast"]
 """x264's: how much time it takes to make the file small."""
 
 
-def write_mp4(
-    frames: Iterable[Frame], path: Path, *, quality_crf: int = 23, preset: Preset = "veryfast"
-) -> None:
+def write_mp4(frames: Iterable[Frame], path: Path, *, quality_crf: int = 23, preset: Preset = "veryfast") -> None:
     """Write frames as H.264 with their own times; the same frames give the same bytes.
 
     Odd sides gain a row or column, a copy of the last one: the codec stores colour for two by two pixels.

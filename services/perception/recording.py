@@ -109,21 +109,7 @@ class TrackRecord:
             frame: The picture.
             face: In pixels of `frame`.
         """
-        assert face.landmarks_px is not None
-        quality = rate_face(frame.rgb, face.box_px, face.landmarks_px, face.confidence)
-        square = square_around(face.box_px, FACE_CONTEXT)
-        size_px = min(square[2], LONGEST_FACE_SIDE_PX)
-        scale = size_px / square[2]
-        corner = np.array(square[:2], np.float32)
-        self._faces.append(
-            FaceCrop(
-                pts_seconds=frame.pts_seconds,
-                rgb=cut_square(frame.rgb, square, size_px),
-                box_px=(face.box_px - np.tile(corner, 2)) * np.float32(scale),
-                landmarks_px=(face.landmarks_px - corner) * np.float32(scale),
-                quality=quality,
-            )
-        )
+        self._faces.append(crop_face(frame.rgb, face, pts_seconds=frame.pts_seconds))
         if len(self._faces) > FACES_KEPT:
             del self._faces[_least_telling(self._faces)]
 
@@ -157,6 +143,28 @@ class TrackRecord:
             taken.append((f"strip-{self._sheets:05d}.jpg", np.concatenate(sheet)))
             self._sheets += 1
         return taken
+
+
+def crop_face(picture: Picture, face: Detection, *, pts_seconds: float = 0.0) -> FaceCrop:
+    """Cut one face out generously and rate it: what evidence and galleries keep.
+
+    Args:
+        picture: RGB, uint8, (H, W, 3).
+        face: In pixels of `picture`.
+        pts_seconds: When, in a clip.
+    """
+    assert face.landmarks_px is not None
+    square = square_around(face.box_px, FACE_CONTEXT)
+    size_px = min(square[2], LONGEST_FACE_SIDE_PX)
+    scale = np.float32(size_px / square[2])
+    corner = np.array(square[:2], np.float32)
+    return FaceCrop(
+        pts_seconds=pts_seconds,
+        rgb=cut_square(picture, square, size_px),
+        box_px=(face.box_px - np.tile(corner, 2)) * scale,
+        landmarks_px=(face.landmarks_px - corner) * scale,
+        quality=rate_face(picture, face.box_px, face.landmarks_px, face.confidence),
+    )
 
 
 class EvidenceWriter:
@@ -241,7 +249,6 @@ class EvidenceWriter:
             self._file.seek(0)
             digest = hashlib.file_digest(self._file, "sha256").hexdigest()
             if self._is_local():
-                self._partial.chmod(0o644)
                 self._partial.replace(self._path)
             else:
                 self._filesystem.put_file(str(self._partial), self._path)
