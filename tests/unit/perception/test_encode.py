@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from services.perception.decode import decode
-from services.perception.encode import write_mp4
+from services.perception.encode import repeat_mp4, write_mp4
 from services.perception.frame import Frame
 
 
@@ -35,3 +35,20 @@ def test_a_clip_that_cannot_be_leaves_nothing(tmp_path: Path, pts_seconds: list[
     with pytest.raises(ValueError, match="frame"):
         write_mp4(frames(pts_seconds), tmp_path / "out.mp4")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_repeated_clip_is_its_pictures_again(tmp_path: Path) -> None:
+    once, thrice = tmp_path / "once.mp4", tmp_path / "thrice.mp4"
+    write_mp4(frames([k / 25 for k in range(30)]), once)
+    repeat_mp4(once, thrice, 3)
+    shown, repeated = list(decode(once)), list(decode(thrice))
+    assert [frame.pts_seconds for frame in repeated] == pytest.approx([k / 25 for k in range(90)], abs=0.01)
+    for index, frame in enumerate(repeated):
+        assert (frame.rgb == shown[index % 30].rgb).all()
+
+
+def test_a_clip_shown_no_times_leaves_nothing(tmp_path: Path) -> None:
+    write_mp4(frames([0.0, 0.1]), tmp_path / "once.mp4")
+    with pytest.raises(ValueError, match="0 times"):
+        repeat_mp4(tmp_path / "once.mp4", tmp_path / "none.mp4", 0)
+    assert [path.name for path in tmp_path.iterdir()] == ["once.mp4"]
