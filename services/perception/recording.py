@@ -199,9 +199,10 @@ class EvidenceWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        with contextlib.suppress(OSError):
-            self._zip.close()
-        self._file.close()
+        # What matters was synced by `finish`; on a full disk closing fails once more, and the file must go all the same.
+        for each in (self._zip, self._file):
+            with contextlib.suppress(OSError):
+                each.close()
         if not (self._finished and self._is_local()):
             self._partial.unlink(missing_ok=True)
 

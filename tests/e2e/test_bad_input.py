@@ -1,5 +1,6 @@
 """Whatever is wrong: one clear message, the right code, nothing half-written, and the next one is served."""
 
+import contextlib
 import json
 import os
 import shutil
@@ -72,7 +73,7 @@ def test_what_is_no_clip_is_refused_by_name(tmp_path: Path, make: object) -> Non
 
 @pytest.mark.usefixtures("home")
 @pytest.mark.parametrize(
-    ("seconds", "size"), [(0.1, (320, 240)), (1.0, (16, 16)), (0.3, (7680, 4320))], ids=["one frame", "16x16", "8K"]
+    ("seconds", "size"), [(0.1, (320, 240)), (1.0, (16, 16)), (0.1, (7680, 4320))], ids=["one frame", "16x16", "8K"]
 )
 def test_unusual_clips_are_analysed(tmp_path: Path, seconds: float, size: tuple[int, int]) -> None:
     clip = write_clip(tmp_path / "clip.mp4", seconds=seconds, size=size)
@@ -92,8 +93,8 @@ def test_a_truncated_clip_is_analysed_as_far_as_it_goes_and_says_so(tmp_path: Pa
     assert result.returncode == 0, result.stderr
     analysis = json.loads(result.stdout)
     assert 1 < analysis["video"]["end_seconds"] < 19
-    assert analysis["warnings"]
-    assert analysis["warnings"][0] in message(result)
+    assert any("cut short" in warning for warning in analysis["warnings"])
+    assert all(f"whodid: {clip}: {warning}" in result.stderr for warning in analysis["warnings"])
 
 
 @pytest.mark.usefixtures("home")
@@ -144,7 +145,7 @@ def test_a_tampered_model_is_refused_before_anything_is_analysed(tmp_path: Path,
 
 @pytest.fixture
 def full_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 400 kB."""
+    """A file system of 400 kB, to the brim."""
     folder = tmp_path / "small"
     folder.mkdir()
     mounted = subprocess.run(
@@ -153,6 +154,9 @@ def full_disk(tmp_path: Path) -> Iterator[Path]:
     if mounted.returncode:
         pytest.skip("mounting a small file system is not allowed here")
     try:
+        with contextlib.suppress(OSError), (folder / "ballast").open("wb", buffering=0) as ballast:
+            while True:
+                ballast.write(bytes(4096))
         yield folder
     finally:
         subprocess.run(["umount", "-l", str(folder)], check=True)
@@ -162,7 +166,6 @@ def full_disk(tmp_path: Path) -> Iterator[Path]:
 @pytest.mark.parametrize("where", ["report", "evidence"])
 def test_a_full_disk_is_said_and_leaves_nothing(tmp_path: Path, full_disk: Path, where: str) -> None:
     clip = write_clip(tmp_path / "clip.mp4", seconds=6, size=(640, 480))
-    (full_disk / "ballast").write_bytes(bytes(396 * 1024))
     out = full_disk if where == "report" else tmp_path
     environment = {"WHODID_EVIDENCE": str(full_disk / "evidence")} if where == "evidence" else {}
     result = analyze(clip, "--out", out / "out", **environment)

@@ -1,3 +1,4 @@
+import errno
 from pathlib import Path
 
 import numpy as np
@@ -145,3 +146,18 @@ def test_a_record_holds_no_more_than_a_sheet_of_bodies(tmp_path: Path) -> None:
 def test_keys_depend_on_values_not_on_order() -> None:
     assert evidence_key({"a": 1, "b": 2.0}) == evidence_key({"b": 2.0, "a": 1})
     assert evidence_key({"a": 1}) != evidence_key({"a": 2})
+
+
+def test_a_bundle_that_cannot_be_written_leaves_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A full disk refuses the write, and then the buffered rest once more when the file is closed."""
+    folder = tmp_path / "bundles"
+    writer = EvidenceWriter(str(folder), "key")
+
+    class Full:
+        def close(self) -> None:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(writer, "_file", Full())
+    with pytest.raises(RuntimeError, match="the fault"), writer:
+        raise RuntimeError("the fault")
+    assert list(folder.iterdir()) == []
