@@ -153,8 +153,11 @@ def test_a_bundle_that_cannot_be_written_leaves_no_file(tmp_path: Path, monkeypa
     folder = tmp_path / "bundles"
     writer = EvidenceWriter(str(folder), "key")
 
+    real = writer._file
+
     class Full:
         def close(self) -> None:
+            real.close()
             raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(writer, "_file", Full())
