@@ -14,7 +14,7 @@ WINDOW = WindowSpec(frames=4, rate_hz=10, stride_seconds=0.2, size_px=16, motion
 @pytest.fixture(scope="module")
 def network():
     torch.manual_seed(0)
-    return CnnLstm(classes=3, channels=(8, 16), lstm_units=8, dropout=0.3).eval()
+    return CnnLstm(classes=3, size_px=16, channels=(8, 16), lstm_units=8, dropout=0.3).eval()
 
 
 @pytest.fixture(scope="module")

@@ -27,7 +27,7 @@ def validation():
 
 def make_network():
     torch.manual_seed(3)
-    return CnnLstm(classes=3, channels=(8, 16), lstm_units=8, dropout=0.2)
+    return CnnLstm(classes=3, size_px=16, channels=(8, 16), lstm_units=8, dropout=0.2)
 
 
 class Stopped(Exception):

@@ -5,6 +5,8 @@ Shape legend, at the end of every tensor's name:
     M motion values a frame · K actions
 """
 
+import math
+
 import torch
 from torch import Tensor, nn
 
@@ -17,13 +19,15 @@ class CnnLstm(nn.Module):
     Pixels arrive as uint8 and are scaled inside, so an engine is fed what the decoder gives.
     """
 
-    def __init__(self, classes: int, channels: tuple[int, ...], lstm_units: int, dropout: float) -> None:
+    def __init__(
+        self, *, classes: int, size_px: int, channels: tuple[int, ...], lstm_units: int, dropout: float
+    ) -> None:
         super().__init__()
-        self.pictures = FrameCnn(channels)
         features = 2 * lstm_units
-        self.join = nn.Sequential(
-            nn.Linear(channels[-1] + MOTION_CHANNELS, features), nn.LayerNorm(features), nn.GELU()
-        )
+        self.pictures = FrameCnn(size_px, channels, features)
+        # A layer of its own: five small numbers beside hundreds of features would go unheard.
+        self.motion = nn.Linear(MOTION_CHANNELS, features)
+        self.join = nn.Sequential(nn.LayerNorm(features), nn.GELU())
         self.dropout = nn.Dropout(dropout)
         self.lstm = nn.LSTM(features, lstm_units, batch_first=True, bidirectional=True)
         self.attention = nn.Linear(features, 1)
@@ -34,7 +38,7 @@ class CnnLstm(nn.Module):
         frames = rgb_NTHWC.shape[1]
         rgb_XCHW = rgb_NTHWC.flatten(0, 1).permute(0, 3, 1, 2).float() / 127.5 - 1
         pictures_NTC = self.pictures(rgb_XCHW).unflatten(0, (-1, frames))
-        joined_NTC = self.join(torch.cat([pictures_NTC, motion_NTM], dim=2))
+        joined_NTC = self.join(pictures_NTC + self.motion(motion_NTM))
         states_NTC, _ = self.lstm(self.dropout(joined_NTC))
         weights_NT1 = self.attention(states_NTC).softmax(dim=1)
         attended_NC = (weights_NT1 * states_NTC).sum(dim=1)
@@ -46,11 +50,12 @@ class CnnLstm(nn.Module):
 class FrameCnn(nn.Module):
     """(X, 3, H, W) pictures to (X, C) features; every stage halves the side.
 
-    GroupNorm rather than BatchNorm: the pictures of a window are near copies, so a batch's
-    statistics are those of few people and unlike the ones met later.
+    The last stage is read place by place, not averaged: where limbs are in the crop is what an
+    action looks like. GroupNorm rather than BatchNorm: the pictures of a window are near copies, so
+    a batch's statistics are those of few people and unlike the ones met later.
     """
 
-    def __init__(self, channels: tuple[int, ...]) -> None:
+    def __init__(self, size_px: int, channels: tuple[int, ...], features: int) -> None:
         super().__init__()
         stages: list[nn.Module] = []
         for before, after in zip((3, *channels), channels, strict=False):
@@ -60,8 +65,10 @@ class FrameCnn(nn.Module):
                 nn.ReLU(inplace=True),
             ]
         self.stages = nn.Sequential(*stages)
+        side = math.ceil(size_px / 2 ** len(channels))
+        self.places = nn.Linear(channels[-1] * side**2, features)
 
     def forward(self, rgb_XCHW: Tensor) -> Tensor:
-        """Average the last stage over the picture."""
-        features_XC: Tensor = self.stages(rgb_XCHW).mean(dim=(2, 3))
+        """Features of each picture."""
+        features_XC: Tensor = self.places(self.stages(rgb_XCHW).flatten(1))
         return features_XC

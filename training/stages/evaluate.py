@@ -38,7 +38,7 @@ def main() -> None:
     sides = {side: WindowSet.load(PREPARED / f"{side}.npz") for side in ("train", "validation", "heldout")}
     refuse_leak({side: windows.subjects() for side, windows in sides.items()})
     validation, heldout = sides["validation"], sides["heldout"]
-    network = load_trained(len(validation.classes))
+    network = load_trained(validation)
 
     logits_NK = predict_logits(network, validation)
     named_N = validation.actions >= 0

@@ -30,7 +30,7 @@ def main() -> None:
     """Leave `model.onnx`, `card.json` and `metrics.json` in `build/export`."""
     config = read_config()
     windows = WindowSet.load(PREPARED / "validation.npz")
-    network = load_trained(len(windows.classes))
+    network = load_trained(windows)
     content = export_onnx(network, config.prepare.window, MOTION_CHANNELS)
     weights = describe_weights(content)
     origin = json.loads((TRAINED / "run.json").read_text())

@@ -36,7 +36,7 @@ def main() -> None:
         digest.update(path.read_bytes())
     torch.set_num_threads(params.threads)
     torch.manual_seed(params.seed)
-    network = make_network(params.network, len(named["train"].classes))
+    network = make_network(params.network, named["train"])
 
     inputs = [DataInput(f"{side} windows", path, side) for side, path in paths.items()]
     with start_run("action", params.model_dump(), inputs) as tracked:
@@ -75,13 +75,19 @@ def main() -> None:
     (RESULTS / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n")
 
 
-def make_network(params: NetworkParams, classes: int) -> CnnLstm:
-    """A fresh network; torch's seed decides its weights."""
-    return CnnLstm(classes, params.channels, params.lstm_units, params.dropout)
+def make_network(params: NetworkParams, windows: WindowSet) -> CnnLstm:
+    """A fresh network for windows like these; torch's seed decides its weights."""
+    return CnnLstm(
+        classes=len(windows.classes),
+        size_px=windows.pictures.shape[1],
+        channels=params.channels,
+        lstm_units=params.lstm_units,
+        dropout=params.dropout,
+    )
 
 
-def load_trained(classes: int) -> CnnLstm:
-    """The network this stage left.
+def load_trained(windows: WindowSet) -> CnnLstm:
+    """The network this stage left, for windows like these.
 
     Raises:
         MissingModel: It has not run.
@@ -89,7 +95,7 @@ def load_trained(classes: int) -> CnnLstm:
     path = RESULTS / "network.safetensors"
     if not path.is_file():
         raise MissingModel(f"no trained network at {path}: run `dvc repro train_action`")
-    network = make_network(read_config().train_action.network, classes)
+    network = make_network(read_config().train_action.network, windows)
     network.load_state_dict(load_file(path))
     return network.eval()
 

@@ -8,7 +8,7 @@ from training.networks.action import CnnLstm
 @pytest.fixture
 def network():
     torch.manual_seed(0)
-    return CnnLstm(classes=3, channels=(8, 16), lstm_units=12, dropout=0.0)
+    return CnnLstm(classes=3, size_px=16, channels=(8, 16), lstm_units=12, dropout=0.0)
 
 
 def test_overfits_one_batch(network):

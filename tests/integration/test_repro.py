@@ -1,0 +1,90 @@
+"""`dvc repro` in a copy of the checkout, on three tiny rendered clips, with a tiny network."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from services.contracts.card import ModelCard
+from services.models.engine import load_network
+from training.scenes.manifest import write_clip, write_manifest
+from training.scenes.sets import direct_scene
+from training.scenes.subject import sample_subject
+
+STAGES = ("prepare", "train_action", "evaluate", "export", "register")
+
+
+def render(folder: Path, seeds: list[int]) -> None:
+    folder.mkdir(parents=True)
+    clips = []
+    for seed in seeds:
+        cast = [sample_subject(10 * seed), sample_subject(10 * seed + 1)]
+        scene = direct_scene(seed, cast, seconds=5.0, fps=10.0, size_px=(480, 270), pushes=0)
+        clips.append(write_clip(scene, folder / f"scene-{seed}.mp4"))
+    write_manifest(folder, folder.name, clips)
+
+
+def shrink(params: dict) -> dict:
+    params["prepare"]["window"].update(frames=6, size_px=32)
+    params["prepare"]["validation_share"] = 0.5
+    params["train_action"].update(epochs=2, batch_size=8, threads=1)
+    params["train_action"]["network"].update(channels=[8, 8], lstm_units=8)
+    params["evaluate"]["bootstrap_draws"] = 50
+    return params
+
+
+@pytest.fixture(scope="module")
+def reproduced(repository, tmp_path_factory) -> Path:
+    checkout = tmp_path_factory.mktemp("checkout")
+    for package in ("services", "training"):
+        shutil.copytree(repository / package, checkout / package, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(repository / "dvc.yaml", checkout)
+    params = yaml.safe_load((repository / "params.yaml").read_text())
+    (checkout / "params.yaml").write_text(yaml.safe_dump(shrink(params)))
+    render(checkout / "data" / "scenes" / "train", [1, 2])
+    render(checkout / "data" / "scenes" / "heldout", [3])
+    run_dvc(checkout, "init", "--no-scm")
+    run_dvc(checkout, "repro")
+    return checkout
+
+
+def run_dvc(checkout: Path, *arguments: str) -> str:
+    environment = {name: value for name, value in os.environ.items() if name != "MLFLOW_TRACKING_URI"}
+    environment |= {
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}",
+        "DVC_NO_ANALYTICS": "1",
+    }
+    done = subprocess.run(
+        [sys.executable, "-m", "dvc", *arguments], cwd=checkout, env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_every_stage_leaves_its_results_and_a_second_run_has_nothing_to_do(reproduced):
+    assert sorted(yaml.safe_load((reproduced / "dvc.lock").read_text())["stages"]) == sorted(STAGES)
+    assert all((reproduced / "build" / stage).is_dir() for stage in STAGES)
+    assert "up to date" in run_dvc(reproduced, "repro")
+
+
+def test_the_exported_model_is_served_from_its_card_alone(reproduced):
+    folder = reproduced / "build" / "export"
+    card = ModelCard.model_validate_json((folder / "card.json").read_text())
+    assert card.window is not None
+    assert card.window.frames == 6
+    assert card.lineage.run_id
+    assert load_network(card, folder / card.weights.file, threads=1) is not None
+
+
+def test_the_model_version_carries_the_digest_of_what_was_exported(reproduced):
+    record = json.loads((reproduced / "build" / "register" / "version.json").read_text())
+    card = ModelCard.model_validate_json((reproduced / "build" / "export" / "card.json").read_text())
+    assert record["sha256"] == card.weights.sha256
+    assert record["run_id"] == card.lineage.run_id
+    kept = list((reproduced / ".mlflow").rglob(card.weights.file))
+    assert [path.stat().st_size for path in kept] == [card.weights.size_bytes]
