@@ -199,7 +199,7 @@ class EvidenceWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        # What matters was synced by `finish`; on a full disk closing fails once more, and the file must go all the same.
+        # What matters was synced by `finish`. On a full disk closing fails once more, and the file must still go.
         for each in (self._zip, self._file):
             with contextlib.suppress(OSError):
                 each.close()
