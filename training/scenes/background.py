@@ -132,7 +132,7 @@ def draw_background(camera: Camera, place: Place, rng: np.random.Generator) -> N
     room = _Room(eye, directions, np.stack([x, z], axis=-1), surface == 0, yaw)
     for box in _furniture(place, depth_m, half_m, rng):
         _stand_box(room, camera, box, colour, reach, rng)
-    picture = np.clip(colour * 205 * rng.uniform(0.8, 1.0), 0, 255).astype(np.uint8)
+    picture = np.clip(colour * 225 * rng.uniform(0.8, 1.0), 0, 255).astype(np.uint8)
     return np.asarray(Image.fromarray(picture).filter(ImageFilter.GaussianBlur(camera.width_px / 1600)))
 
 

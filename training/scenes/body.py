@@ -88,13 +88,13 @@ def place_bones(
         joints[f"{name}_wrist"] = joints[f"{name}_elbow"] + torso @ forearm * (0.140 * tall)
         joints[f"{name}_hand"] = joints[f"{name}_wrist"] + torso @ forearm * (0.060 * tall)
         thigh_flex, knee = getattr(pose, f"{name}_thigh_flex"), getattr(pose, f"{name}_knee")
-        joints[f"{name}_hip"] = root @ np.array([side * hip, -0.01 * tall, 0.0])
+        joints[f"{name}_hip"] = root @ np.array([side * hip, -0.025 * tall, 0.0])
         joints[f"{name}_knee"] = joints[f"{name}_hip"] + root @ _limb(thigh_flex, pose.leg_abduct, side) * (
             0.242 * tall
         )
         shin = root @ _limb(thigh_flex - knee, pose.leg_abduct * 0.4, side)
         joints[f"{name}_ankle"] = joints[f"{name}_knee"] + shin * (0.235 * tall)
-        toe = root @ _limb(thigh_flex - knee + math.pi / 2 - 0.12, 0.0, side)
+        toe = root @ _limb(thigh_flex - knee + math.pi / 2 - 0.12 - pose.point, 0.0, side)
         joints[f"{name}_heel"] = joints[f"{name}_ankle"] + shin * (0.022 * tall) - toe * (0.022 * tall)
         joints[f"{name}_toe"] = joints[f"{name}_heel"] + toe * (0.105 * tall)
     lowest = min(float(point[1]) - _CLEARANCE.get(name, 0.02) * tall for name, point in joints.items())
@@ -135,14 +135,14 @@ def draw_body(canvas: Canvas, subject: Subject, skeleton: Skeleton, project: "Pr
         canvas.add_limb(elbow, wrist, 0.024 * unit * girth, 0.0165 * unit, sleeve, open_start=True)
         canvas.add_limb(wrist, hand, 0.0155 * unit, 0.018 * unit, SKIN, open_start=True)
         hip, knee, ankle, heel, toe = (at[f"{name}_{joint}"] for joint in ("hip", "knee", "ankle", "heel", "toe"))
-        canvas.add_limb(hip, knee, 0.050 * unit * girth, 0.036 * unit, TROUSERS)
+        canvas.add_limb(hip, knee, 0.048 * unit * girth, 0.036 * unit, TROUSERS)
         canvas.add_limb(knee, ankle, 0.036 * unit, 0.025 * unit, TROUSERS, open_start=True)
         canvas.add_limb(heel, toe, 0.024 * unit, 0.019 * unit, SHOES)
     hips = 0.086 * (0.97 + 0.08 * subject.femininity) * girth
     stout = 0.68 + 0.08 * max(subject.build, 0)
     hem = at["pelvis"] - up * (0.028 * unit)
     canvas.add_limb(
-        hem, at["waist"], hips * 1.08 * unit, 0.078 * unit * girth, TOP, thin=forward, thinness=stout, open_start=True
+        hem, at["waist"], hips * 1.12 * unit, 0.078 * unit * girth, TOP, thin=forward, thinness=stout, open_start=True
     )
     canvas.add_limb(
         at["waist"], at["chest"], 0.078 * unit * girth, 0.096 * unit * girth * wide, TOP, thin=forward, thinness=0.68

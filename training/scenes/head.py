@@ -151,7 +151,7 @@ def build_head(subject: Subject, *, height_px: int) -> Head:
     grid = np.stack([x * puff, np.where(y > 0, y_out * (1 + 0.55 * volume * hair), y_out), z * puff], axis=-1)
 
     clouds = [(grid.reshape(-1, 3), _normals(grid).reshape(-1, 3), albedo.reshape(-1, 3), gloss.reshape(-1))]
-    is_face = ((frontness > 0.05) & (y < layout.brow_y + 0.12)).reshape(-1)
+    is_face = ((frontness > 0.35) & (y < layout.brow_y + 0.16) & (y > -0.465)).reshape(-1)
     density = (height_px / 128) ** 2
 
     ear_x = float(np.interp(0.0, _LEVELS, _WIDTHS)) * (1 + 0.07 * subject.face_width)

@@ -9,6 +9,7 @@ ACTIONS: tuple[Action, ...] = ("stand", "walk", "run", "wave", "crouch", "fall",
 SPEEDS_MPS: dict[str, float] = {"walk": 1.25, "run": 3.1}
 
 _STRIDES_M = {"walk": 1.35, "run": 2.3}
+_FALL_SLIDE_M = -0.75
 SHOVE_SECONDS = 1.25
 """One shove of a push: out, contact at `SHOVE_CONTACT_SECONDS`, back."""
 SHOVE_CONTACT_SECONDS = 0.45
@@ -22,7 +23,8 @@ class Pose:
     """Angles of a body, radians; limbs are measured against the torso's frame, hanging down is 0.
 
     *flex* lifts a limb forwards, *abduct* sideways, away from the body. `tip` turns the whole body about the ground:
-    forwards if positive; `roll` sideways. `slide` moves the root along the heading, metres; `bounce` lifts it.
+    forwards if positive; `roll` sideways. `slide` moves the root along the heading, metres; `bounce` lifts it. `point` stretches the
+    feet.
     """
 
     lean: float = 0.04
@@ -45,6 +47,7 @@ class Pose:
     right_thigh_flex: float = 0.02
     right_knee: float = 0.04
     leg_abduct: float = 0.06
+    point: float = 0.0
 
 
 def blend(before: Pose, after: Pose, share: float) -> Pose:
@@ -88,7 +91,7 @@ def _gait(action: str, seconds: float, style: float) -> Pose:
         phase %= 2 * math.pi
         bump = math.exp(-(((phase - 1.42 * math.pi) / (0.36 * math.pi)) ** 2))
         if run:
-            return 0.22 + 0.72 * math.cos(phase), 0.32 + 1.55 * bump
+            return 0.20 + 0.58 * math.cos(phase), 0.30 + 1.35 * bump
         return 0.08 + 0.44 * math.cos(phase), 0.10 + 0.95 * bump
 
     left, right = leg(turn), leg(turn + math.pi)
@@ -96,7 +99,7 @@ def _gait(action: str, seconds: float, style: float) -> Pose:
     reach = 0.75 if run else 0.40
     bent = 1.45 if run else 0.28
     return Pose(
-        lean=0.26 if run else 0.06,
+        lean=0.20 if run else 0.06,
         twist=0.10 * swing,
         bounce=0.045 * abs(math.sin(turn)) if run else 0.0,
         nod=-0.10 if run else 0.0,
@@ -135,18 +138,16 @@ def _crouch(seconds: float, duration_seconds: float, style: float) -> Pose:
 
 
 def _fall(seconds: float, duration_seconds: float, style: float, rises: bool) -> Pose:
-    way = int(style * 4) % 4
     flail = 0.15 * math.sin(seconds * 5.0) * math.exp(-seconds)
-    lying = (
-        Pose(tip=1.45, slide=0.75, nod=-0.4, left_arm_flex=2.2, left_arm_abduct=0.5, left_forearm_flex=2.4,
-             right_arm_flex=1.4, right_arm_abduct=0.9, right_forearm_flex=2.2, left_knee=0.5, leg_abduct=0.2),
-        Pose(tip=-1.45, slide=-0.75, lean=0.10, nod=-0.2, left_arm_abduct=1.2, left_forearm_abduct=1.0,
-             right_arm_abduct=0.8, right_forearm_abduct=1.3, left_thigh_flex=0.6, left_knee=1.0, leg_abduct=0.2),
-        Pose(roll=1.45, slide=0.15, left_arm_flex=1.1, left_forearm_flex=1.6, right_arm_flex=0.6,
-             right_forearm_flex=1.2, left_thigh_flex=0.7, left_knee=0.9, right_thigh_flex=0.25, right_knee=0.5),
-        Pose(roll=-1.45, slide=0.15, right_arm_flex=1.2, right_forearm_flex=1.7, left_arm_flex=0.5,
-             left_forearm_flex=1.1, right_thigh_flex=0.6, right_knee=1.0, left_thigh_flex=0.2, left_knee=0.4),
-    )[way]  # fmt: skip
+    # Always onto the back, one knee up: the person detector finds few bodies that lie on their front or side.
+    spread = 0.8 + 0.8 * style
+    lying = Pose(
+        tip=-1.40 + 0.12 * style, slide=_FALL_SLIDE_M, lean=0.22 + 0.25 * style, nod=0.15,
+        left_arm_abduct=spread, left_forearm_abduct=spread - 0.2, right_arm_abduct=1.8 - spread * 0.6,
+        right_forearm_abduct=1.9 - spread * 0.4, leg_abduct=0.18,
+        left_thigh_flex=0.75 - 0.45 * style, left_knee=1.25 - 0.75 * style,
+        right_thigh_flex=0.25 + 0.55 * style, right_knee=0.45 + 0.85 * style,
+    )  # fmt: skip
     startled = Pose(
         lean=0.15, left_arm_flex=0.9, left_arm_abduct=0.9 + flail, left_forearm_abduct=1.2, right_arm_flex=0.8,
         right_arm_abduct=0.9 - flail, right_forearm_abduct=1.2, left_thigh_flex=0.35, left_knee=0.6, right_knee=0.3,
@@ -168,9 +169,9 @@ def _fall(seconds: float, duration_seconds: float, style: float, rises: bool) ->
     return lying
 
 
-def fall_slide_m(style: float) -> float:
+def fall_slide_m() -> float:
     """How far along the heading a fall leaves somebody."""
-    return (0.75, -0.75, 0.15, 0.15)[int(style * 4) % 4]
+    return _FALL_SLIDE_M
 
 
 def _push(seconds: float, style: float) -> Pose:

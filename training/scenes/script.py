@@ -10,7 +10,7 @@ from training.scenes.motion import Action
 from training.scenes.subject import Subject
 
 Point = tuple[float, float]
-_NEAR_M, _FAR_M = 4.9, 9.5
+_NEAR_M, _FAR_M = 4.9, 8.2
 _HALF_SIGHT = 0.5
 _TURN_SECONDS = 0.45
 _SETTLE_SECONDS = 0.30
@@ -189,7 +189,11 @@ class Playwright:
             if action == "wave":
                 spread = min(spread, 0.7)
             heading_rad = _to_camera(at_m) + float(self._rng.uniform(-spread, spread))
-        return Act(action, begin, begin + seconds, at_m, at_m, heading_rad, float(self._rng.random()))
+        style = float(self._rng.random())
+        if action == "fall":
+            # Falls go across the picture: a body lying along the line of sight shows little of itself.
+            heading_rad = float(self._rng.choice([-1.0, 1.0])) * math.pi / 2 + float(self._rng.uniform(-0.4, 0.4))
+        return Act(action, begin, begin + seconds, at_m, at_m, heading_rad, style)
 
     def _continue(self, acts: list[Act], now: float, at_m: Point | None) -> list[Act]:
         """Add acts up to the end of the clip or until the person has left."""
@@ -202,7 +206,7 @@ class Playwright:
                 now, at_m = acts[-1].end_seconds, acts[-1].end_m
             else:
                 now, at_m = 0.0, self._spot()
-        while now < end - 1.0:
+        while not acts or now < end - 1.0:
             if len(acts) >= 5:
                 action = "run" if self._rng.random() < 0.5 else "walk"
                 acts.append(self._travel(action, at_m, self._edge(), now))
@@ -213,7 +217,7 @@ class Playwright:
             acts.append(act)
             now, at_m = act.end_seconds, act.end_m
             if act.action == "fall":
-                at_m = _step(at_m, act.heading_rad, motion.fall_slide_m(act.style))
+                at_m = _step(at_m, act.heading_rad, motion.fall_slide_m())
         return acts
 
     def _draw(self, acts: list[Act], now: float, at_m: Point) -> Act:
@@ -292,10 +296,10 @@ class Playwright:
                 spot,
                 spot,
                 facing,
-                float(rng.uniform(0.26, 0.49)),
+                float(rng.random()),
             )
             acts.append(fall)
-            now, at = fall.end_seconds, _step(spot, facing, motion.fall_slide_m(fall.style))
+            now, at = fall.end_seconds, _step(spot, facing, motion.fall_slide_m())
         return [
             Part(victim, tuple(self._continue(acts, now, at)), tuple((seconds, push_rad) for seconds in contacts)),
             Part(pusher, tuple(self._continue([approach, push], stop, beside))),

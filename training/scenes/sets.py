@@ -62,8 +62,8 @@ def direct_scene(
     exposure = float(rng.uniform(0.86, 1.08))
     light = Light(
         (float(lamp[0]), float(lamp[1]), float(lamp[2])),
-        key=0.72 * exposure,
-        ambient=0.50 * exposure,
+        key=0.84 * exposure,
+        ambient=0.60 * exposure,
         tint=(1.0 + warm, 1.0, 1.0 - warm),
     )
     direction = Direction(seconds, WEIGHTS, pushes, near_share, facing_share)
@@ -119,8 +119,10 @@ class ClipSet:
             )
 
 
-ENROLLED: tuple[int, ...] = (9001, 9002, 9003, 9005)
-STRANGERS: tuple[int, ...] = (9007, 9008, 9009)
+# Of the 180 subjects from seed 9000 on, seven whose faces dlib's network tells apart best (largest cosine between two
+# of them 0.90, median of all pairs 0.93): drawn faces are more alike to it than photographs of people.
+ENROLLED: tuple[int, ...] = (9041, 9052, 9154, 9095)
+STRANGERS: tuple[int, ...] = (9040, 9131, 9005)
 
 TRAIN = ClipSet(
     "train",
