@@ -1,0 +1,1 @@
+"""Benchmarks of the whole product: what is right, how long it takes, how much memory, what the graph costs."""
