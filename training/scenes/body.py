@@ -125,12 +125,13 @@ def draw_body(canvas: Canvas, subject: Subject, skeleton: Skeleton, project: "Pr
     wide = 1 - 0.10 * subject.femininity
 
     for name in ("left", "right"):
-        sleeve = TOP if subject.long_sleeves else SKIN
+        cloth = ACCENT if subject.two_tone else TOP
+        sleeve = cloth if subject.long_sleeves else SKIN
         shoulder, elbow, wrist, hand = (at[f"{name}_{joint}"] for joint in ("shoulder", "elbow", "wrist", "hand"))
         canvas.add_limb(shoulder, elbow, 0.031 * unit * girth, 0.024 * unit * girth, sleeve)
         if not subject.long_sleeves:
             canvas.add_limb(
-                shoulder, shoulder + (elbow - shoulder) * 0.6, 0.034 * unit * girth, 0.032 * unit * girth, TOP
+                shoulder, shoulder + (elbow - shoulder) * 0.6, 0.034 * unit * girth, 0.032 * unit * girth, cloth
             )
         canvas.add_limb(elbow, wrist, 0.024 * unit * girth, 0.0165 * unit, sleeve, open_start=True)
         canvas.add_limb(wrist, hand, 0.0155 * unit, 0.018 * unit, SKIN, open_start=True)

@@ -23,8 +23,8 @@ class Pose:
     """Angles of a body, radians; limbs are measured against the torso's frame, hanging down is 0.
 
     *flex* lifts a limb forwards, *abduct* sideways, away from the body. `tip` turns the whole body about the ground:
-    forwards if positive; `roll` sideways. `slide` moves the root along the heading, metres; `bounce` lifts it. `point` stretches the
-    feet.
+    forwards if positive; `roll` sideways. `slide` moves the root along the heading, metres; `bounce` lifts it.
+    `point` stretches the feet.
     """
 
     lean: float = 0.04

@@ -61,6 +61,7 @@ class Subject:
         age: 0 to 1: folds, wrinkles, sagging.
         height_m: Stature.
         build: Girth.
+        two_tone: Whether sleeves have the accent colour of the top.
     """
 
     subject_id: str
@@ -96,6 +97,7 @@ class Subject:
     glasses: GlassesStyle
     top: Colour
     top_accent: Colour
+    two_tone: bool
     long_sleeves: bool
     trousers: Colour
     shoes: Colour
@@ -171,6 +173,7 @@ def sample_subject(seed: int) -> Subject:
         glasses=glasses_styles[int(rng.integers(len(glasses_styles)))],
         top=pick(_CLOTHES),
         top_accent=pick(_CLOTHES),
+        two_tone=bool(rng.random() < 0.5),
         long_sleeves=bool(rng.random() < 0.6),
         trousers=pick(_TROUSERS),
         shoes=pick(((0.08, 0.07, 0.07), (0.75, 0.74, 0.72), (0.28, 0.17, 0.10))),
