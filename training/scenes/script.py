@@ -234,7 +234,7 @@ class Playwright:
                 if (1.3 if action == "run" else 2.0) <= seconds <= 5.5:
                     return self._travel(action, at_m, target, now)
             action = "stand" if not acts or acts[-1].action != "stand" else "wave"
-        low, high = {"fall": (3.6, 5.5), "crouch": (3.0, 5.0)}.get(action, (2.4, 4.5))
+        low, high = {"fall": (2.4, 3.4), "crouch": (3.0, 5.0)}.get(action, (2.4, 4.5))
         return self._stop(action, at_m, now, float(self._rng.uniform(low, high)))
 
     def _fight(self, victim: Subject, pusher: Subject, *, sure: bool = False) -> list[Part]:
@@ -292,7 +292,7 @@ class Playwright:
             fall = Act(
                 "fall",
                 stood,
-                min(stood + float(rng.uniform(3.8, 5.5)), self._direction.seconds),
+                min(stood + float(rng.uniform(2.4, 3.4)), self._direction.seconds),
                 spot,
                 spot,
                 facing,

@@ -142,8 +142,8 @@ HELDOUT = ClipSet(
     seeds=(200, 201, 202, 203),
     size_px=(1280, 720),
     fps=25.0,
-    near_share=0.6,
-    facing_share=0.85,
+    near_share=0.9,
+    facing_share=0.95,
 )
 DEMO = ClipSet(
     "demo",
@@ -151,8 +151,8 @@ DEMO = ClipSet(
     seeds=(300,),
     size_px=(1280, 720),
     fps=25.0,
-    near_share=0.6,
-    facing_share=0.85,
+    near_share=0.9,
+    facing_share=0.95,
 )
 SETS: dict[str, ClipSet] = {clip_set.name: clip_set for clip_set in (TRAIN, HELDOUT, DEMO)}
 ENROLMENT = "enrolment"
