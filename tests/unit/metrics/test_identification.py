@@ -20,10 +20,12 @@ def make_faces(people=30, pictures=4, dimension=16, spread=0.25, seed=0):
     return vectors, np.repeat([f"p{i:02d}" for i in range(people)], pictures)
 
 
-def search(templates=2, seed=1, **changes):
+def search(templates=2, seed=1, probe_pictures=1, **changes):
     vectors, subjects = make_faces(**changes)
     rng = np.random.default_rng(seed)
-    return search_random_gallery(vectors, subjects, gallery_size=10, templates=templates, rng=rng)
+    return search_random_gallery(
+        vectors, subjects, gallery_size=10, templates=templates, probe_pictures=probe_pictures, rng=rng
+    )
 
 
 def test_everyone_is_enrolled_or_a_stranger_and_no_picture_serves_twice():
@@ -76,3 +78,21 @@ def test_too_large_a_gallery_is_refused_with_the_numbers():
     vectors, subjects = make_faces(people=12)
     with pytest.raises(BadInput, match="gallery of 12 wanted; 12 of 12"):
         search_random_gallery(vectors, subjects, gallery_size=12, templates=1, rng=np.random.default_rng())
+
+
+def test_pooled_probes_are_fewer_and_nearer():
+    """Pooling brings known people and strangers nearer to the gallery: its threshold must be its own."""
+    single, pooled = search(pictures=8, spread=0.6), search(pictures=8, spread=0.6, probe_pictures=3)
+    assert len(pooled.known_best) == 10 * ((8 - 2) // 3)
+    assert len(pooled.stranger_best) == len(single.stranger_best)
+    assert pooled.known_best.mean() > single.known_best.mean()
+    assert pooled.stranger_best.mean() > single.stranger_best.mean()
+
+
+def test_whoever_has_too_few_pictures_takes_no_part():
+    vectors, subjects = make_faces(people=20, pictures=4)
+    kept = np.r_[np.arange(60), 60:80:4]
+    found = search_random_gallery(
+        vectors[kept], subjects[kept], gallery_size=5, templates=2, probe_pictures=2, rng=np.random.default_rng(0)
+    )
+    assert len(found.stranger_best) == 15 - 5
