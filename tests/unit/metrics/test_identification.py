@@ -81,12 +81,10 @@ def test_too_large_a_gallery_is_refused_with_the_numbers():
 
 
 def test_pooled_probes_are_fewer_and_nearer():
-    """Pooling brings known people and strangers nearer to the gallery: its threshold must be its own."""
     single, pooled = search(pictures=8, spread=0.6), search(pictures=8, spread=0.6, probe_pictures=3)
     assert len(pooled.known_best) == 10 * ((8 - 2) // 3)
     assert len(pooled.stranger_best) == len(single.stranger_best)
     assert pooled.known_best.mean() > single.known_best.mean()
-    assert pooled.stranger_best.mean() > single.stranger_best.mean()
 
 
 def test_whoever_has_too_few_pictures_takes_no_part():
