@@ -66,7 +66,7 @@ def place_bones(
     shoulder = tall * (0.106 - 0.008 * subject.femininity + 0.006 * subject.build)
     hip = 0.052 * tall
     # Body axes: x the body's own right as it faces away, y up, z forward.
-    root = _turn(1, heading_rad) @ _turn(0, pose.tip) @ _turn(2, pose.roll)
+    root = _turn(1, heading_rad) @ _turn(0, pose.tip)
     torso = root @ _turn(1, pose.twist) @ _turn(0, pose.lean)
     joints: dict[str, Floats] = {"pelvis": np.zeros(3)}
     joints["waist"] = torso @ np.array([0, 0.09 * tall, 0])
@@ -94,7 +94,7 @@ def place_bones(
         )
         shin = root @ _limb(thigh_flex - knee, pose.leg_abduct * 0.4, side)
         joints[f"{name}_ankle"] = joints[f"{name}_knee"] + shin * (0.235 * tall)
-        toe = root @ _limb(thigh_flex - knee + math.pi / 2 - 0.12 - pose.point, 0.0, side)
+        toe = root @ _limb(thigh_flex - knee + math.pi / 2 - 0.12, 0.0, side)
         joints[f"{name}_heel"] = joints[f"{name}_ankle"] + shin * (0.022 * tall) - toe * (0.022 * tall)
         joints[f"{name}_toe"] = joints[f"{name}_heel"] + toe * (0.105 * tall)
     lowest = min(float(point[1]) - _CLEARANCE.get(name, 0.02) * tall for name, point in joints.items())

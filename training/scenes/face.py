@@ -196,9 +196,6 @@ def _paint_eyes(subject: Subject, layout: Layout, x: Floats, y: Floats, tint: _T
     crease = up - lid - 0.016 * (1 - 0.3 * across**2)
     tint(np.exp(-((crease / 0.0055) ** 2)) * (np.abs(across) < 0.98), np.array(subject.skin) * 0.55, 0.6)
     gloss += 0.5 * open_eye
-    if subject.glasses == "dark":
-        lens = _bump(side, y, layout.eye_x, layout.eye_y - 0.012, 0.10, 0.06)
-        tint(_step(0.35, 0.2, lens), (0.03, 0.03, 0.04), 0.95)
 
 
 def hair_cover(

@@ -23,14 +23,12 @@ class Pose:
     """Angles of a body, radians; limbs are measured against the torso's frame, hanging down is 0.
 
     *flex* lifts a limb forwards, *abduct* sideways, away from the body. `tip` turns the whole body about the ground:
-    forwards if positive; `roll` sideways. `slide` moves the root along the heading, metres; `bounce` lifts it.
-    `point` stretches the feet.
+    forwards if positive. `slide` moves the root along the heading, metres; `bounce` lifts it.
     """
 
     lean: float = 0.04
     twist: float = 0.0
     tip: float = 0.0
-    roll: float = 0.0
     slide: float = 0.0
     bounce: float = 0.0
     nod: float = 0.0
@@ -47,7 +45,6 @@ class Pose:
     right_thigh_flex: float = 0.02
     right_knee: float = 0.04
     leg_abduct: float = 0.06
-    point: float = 0.0
 
 
 def blend(before: Pose, after: Pose, share: float) -> Pose:

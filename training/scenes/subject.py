@@ -7,7 +7,7 @@ import numpy as np
 
 HairStyle = Literal["bald", "buzz", "short", "side_part", "bangs", "bob", "long", "bun", "afro", "receding"]
 BeardStyle = Literal["none", "stubble", "moustache", "goatee", "full"]
-GlassesStyle = Literal["none", "round", "square", "dark"]
+GlassesStyle = Literal["none", "round", "square"]
 Colour = tuple[float, float, float]
 """Linear-looking RGB reflectance, 0 to 1."""
 
