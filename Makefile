@@ -25,7 +25,7 @@ $(BIN)/python:
 
 # Sample data, shipped weights and pretrained networks, each verified against its digest; quick when all is there.
 material: .venv/runtime.stamp
-	@$(BIN)/dvc pull --quiet data.dvc
+	@$(BIN)/dvc pull data.dvc
 	@$(BIN)/whodid models fetch
 	@$(BIN)/whodid models install data/models/*
 

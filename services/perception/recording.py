@@ -31,7 +31,7 @@ FACE_CONTEXT = 2.0
 LONGEST_FACE_SIDE_PX = 256
 FACES_KEPT = 12
 # A body carried over from the motion is cut for so long; then nobody knows what the crop shows.
-CARRIED_SECONDS = 2.5
+CARRIED_SECONDS = 1.6
 # A face with others before and after it within this much shows little that they do not.
 _SPREAD_SECONDS = 4.0
 _JPEG_QUALITY = 90

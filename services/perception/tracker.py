@@ -21,8 +21,8 @@ from services.perception.motion import BoxMotion
 
 Histogram = NDArray[np.float32]
 
-# People do not vanish in the middle of a picture: who is not found there has fallen, crouched or stands hidden.
-LOST_SECONDS = 3.5
+# Waiting longer (3.5 s) joined more falls to their people, and more people to somebody else's name.
+LOST_SECONDS = 1.6
 _LEFT_SECONDS = 0.5
 _TENTATIVE_SECONDS = 0.45
 _HITS_TO_CONFIRM = 3

@@ -147,7 +147,7 @@ HELDOUT = ClipSet(
 )
 DEMO = ClipSet(
     "demo",
-    casts=((ENROLLED[0], ENROLLED[2], STRANGERS[2]),),
+    casts=((ENROLLED[1], ENROLLED[3], STRANGERS[2]),),
     seeds=(300,),
     size_px=(1280, 720),
     fps=25.0,
