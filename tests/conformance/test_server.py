@@ -130,5 +130,9 @@ def test_the_transport_does_not_show_in_the_reply(both_transports, node, request
         scripts[name] = {"body": body.decode("latin-1"), "status": status}
     graph = parse_graph(json.dumps({"nodes": {"root": node}}))
     reply = GraphExecutor(graph, over_http).run(request_body)
-    assert reply == GraphExecutor(graph, in_process).run(request_body)
+    same = GraphExecutor(graph, in_process).run(request_body)
+    assert reply.status == same.status
     assert 200 <= reply.status <= 599
+    # Which of two failing branches of an Ensemble is heard first is a race, in the real router too.
+    if b"Failed to process request" not in reply.body:
+        assert reply == same

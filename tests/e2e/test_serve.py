@@ -57,11 +57,11 @@ def test_bad_requests_are_answered_and_the_next_one_is_served(
     unreachable = clip | {"uri": f"file://{tmp_path}/gone.mp4"}
     wrong_digest = clip | {"clip_id": "0" * 64}
     faults = {
-        b"no json": (400, "Invalid JSON"),
+        b"no json": (400, "format"),
         b'{"clip": 1}': (400, "clip"),
         json.dumps({"clip": unreachable}).encode(): (422, "gone.mp4"),
         json.dumps({"clip": wrong_digest}).encode(): (422, "0" * 64),
-        b'{"clip": "' + b"x" * (200 * 2**20) + b'"}': (413, "limit"),
+        b'{"clip": "' + b"x" * (200 * 2**20) + b'"}': (413, "64 MiB"),
     }
     for body, (status, words) in faults.items():
         reply = httpx.post(server.url, content=body, timeout=120)
