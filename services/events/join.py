@@ -65,9 +65,9 @@ def join_events(request: EventsRequest) -> Analysis:
 
 
 def _agreed_tracks(identity: IdentityResponse | Failure, action: ActionResponse | Failure) -> TracksResponse:
+    if isinstance(identity, Failure) and isinstance(action, Failure):
+        raise BadInput(f"both branches failed: identity: {identity.error}; action: {action.error}")
     answers = [branch.tracks for branch in (identity, action) if not isinstance(branch, Failure)]
-    if not answers:
-        raise BadInput(f"both branches failed: identity: {identity.error}; action: {action.error}")  # type: ignore[union-attr]  # no answers, so both are failures
     if any(other.evidence != answers[0].evidence for other in answers):
         raise BadInput(
             f"identity read evidence {answers[0].evidence.sha256}, action {answers[1].evidence.sha256}: "
