@@ -16,6 +16,8 @@ class Settings:
         archive: Path or SQLAlchemy url of the archive.
         graph: The InferenceGraph manifest to run on this machine.
         device: Which engine runs networks; see services.models.engine.
+        promotions: The promotion log; see services.ledger.
+        signing_key: This machine's private key; see services.signing.
     """
 
     models: Path
@@ -24,13 +26,15 @@ class Settings:
     archive: str
     graph: Path
     device: str
+    promotions: Path
+    signing_key: Path
 
 
 def read_settings() -> Settings:
     """Settings under `$WHODID_HOME`, else `whodid` in the XDG data folder (`~/.local/share`).
 
-    `$WHODID_MODELS`, `$WHODID_GALLERY`, `$WHODID_EVIDENCE`, `$WHODID_ARCHIVE`, `$WHODID_GRAPH` and
-    `$WHODID_DEVICE` move single parts.
+    `$WHODID_MODELS`, `$WHODID_GALLERY`, `$WHODID_EVIDENCE`, `$WHODID_ARCHIVE`, `$WHODID_GRAPH`,
+    `$WHODID_DEVICE`, `$WHODID_PROMOTIONS` and `$WHODID_SIGNING_KEY` move single parts.
     """
     data = Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share")
     home = Path(os.environ.get("WHODID_HOME") or data / "whodid").expanduser().absolute()
@@ -41,4 +45,6 @@ def read_settings() -> Settings:
         archive=os.environ.get("WHODID_ARCHIVE") or str(home / "archive.db"),
         graph=Path(os.environ.get("WHODID_GRAPH") or Path(__file__).parents[1] / "infra" / "base" / "graph.yaml"),
         device=os.environ.get("WHODID_DEVICE") or "cpu",
+        promotions=Path(os.environ.get("WHODID_PROMOTIONS") or home / "promotions.jsonl"),
+        signing_key=Path(os.environ.get("WHODID_SIGNING_KEY") or home / "keys" / "signing.pem"),
     )
