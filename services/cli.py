@@ -10,8 +10,10 @@ from typing import Annotated, NoReturn
 import typer
 
 from services.contracts.errors import WhodidError
+from services.verbs import VerbGroup
 
 app = typer.Typer(
+    cls=VerbGroup,
     help="Says who did what, from when to when, in surveillance clips, and which models said so.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
