@@ -175,14 +175,15 @@ def events(
     as_json: JsonOption = False,
 ) -> None:
     """Search every event analysed on this machine."""
+    from services.archive.query import EventQuery
     from services.archive.store import Archive
     from services.console import print_found
     from services.settings import read_settings
 
-    found = Archive(read_settings().archive).find_events(subject_id=who, action=did, clip_id=clip)
+    found = Archive(read_settings().archive).find_events(EventQuery(subject_id=who, action=did, clip_id=clip))
     if as_json:
-        for _, event in found:
-            sys.stdout.write(event.to_json().decode() + "\n")
+        for sighting in found:
+            sys.stdout.write(sighting.event.to_json().decode() + "\n")
     else:
         print_found(found)
 

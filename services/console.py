@@ -18,7 +18,8 @@ from rich.progress import (
 )
 from rich.table import Table
 
-from services.contracts.events import Analysis, Event
+from services.archive.query import Sighting
+from services.contracts.events import Analysis
 from services.contracts.identity import Identity
 from services.diagnosis import Check
 from services.gallery.store import SubjectSummary
@@ -118,12 +119,15 @@ def print_templates(templates: Iterable[Template]) -> None:
     Console().print(table)
 
 
-def print_found(found: Iterable[tuple[str, Event]]) -> None:
+def print_found(found: Iterable[Sighting]) -> None:
     """Archived events as a table on stdout."""
-    table = Table("clip", "who", "did", "from", "to", "event")
-    for uri, event in found:
+    table = Table("when", "camera", "clip", "who", "did", "from", "to", "event")
+    for sighting in found:
+        event = sighting.event
         table.add_row(
-            escape(uri.rsplit("/", 1)[-1]),
+            "–" if event.started_at is None else f"{event.started_at:%Y-%m-%d %H:%M:%S}Z",
+            escape(event.camera_id or "–"),
+            escape(sighting.clip.uri.rsplit("/", 1)[-1]),
             escape(describe_identity(event.identity, event.track_id)),
             escape(event.action.name),
             format_seconds(event.start_seconds),

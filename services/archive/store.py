@@ -1,90 +1,333 @@
-"""The archive on disk: SQLite by default, any SQLAlchemy url otherwise."""
+"""The archive: every analysis and its events. SQLite by default, PostgreSQL by url."""
 
-import os
-from collections.abc import Iterator
+import hashlib
+import json
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
 
-from services.contracts.errors import BadInput
-from services.contracts.events import Analysis, Event
-
-_METADATA = sa.MetaData()
-_EVENTS = sa.Table(
-    "events",
-    _METADATA,
-    sa.Column("event_id", sa.String, primary_key=True),
-    sa.Column("clip_id", sa.String, nullable=False, index=True),
-    sa.Column("clip_uri", sa.String, nullable=False),
-    sa.Column("subject_id", sa.String, index=True),
-    sa.Column("action", sa.String, nullable=False, index=True),
-    sa.Column("start_seconds", sa.Float, nullable=False),
-    sa.Column("message", sa.LargeBinary, nullable=False),
+from services.archive.database import Database
+from services.archive.moments import offset_of, start_of
+from services.archive.query import (
+    EventQuery,
+    Sighting,
+    clip_of,
+    read_sighting,
+    select_by_id,
+    select_sightings,
+    video_of,
 )
+from services.archive.tables import ANALYSES, ARTEFACTS, EVENTS, TRACKS
+from services.contracts.clip import ClipRef
+from services.contracts.errors import BadInput
+from services.contracts.events import Analysis, Event, Provenance, TrackReport
+from services.contracts.tracks import EvidenceRef, Video
+
+# SQLite takes no more than 32,766 values in one statement.
+_ROWS_AT_ONCE = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class AnalysisRecord:
+    """What is known of one analysis beside its events.
+
+    Attributes:
+        analysis_id: Digest of clip and provenance: the same clip and versions are one analysis.
+        clip: With date and camera where they are known.
+        evidence: Every place where its bundle was written.
+        reports: Every folder a report was written to, absolute.
+        video: What was decoded; None where an old archive did not keep it.
+        provenance: Which models, gallery and evidence spoke.
+    """
+
+    analysis_id: str
+    clip: ClipRef
+    evidence: tuple[EvidenceRef, ...]
+    reports: tuple[Path, ...]
+    video: Video | None
+    provenance: Provenance
 
 
 class Archive:
-    """Events by id. Recording the same analysis again changes nothing.
+    """Analyses and events by id. Recording the same analysis again changes nothing.
+
+    What `record` has returned from outlives a killed process, and power cuts as far as the disk is honest.
 
     Args:
         location: Path of a SQLite file (made at the first record), or a SQLAlchemy url.
     """
 
     def __init__(self, location: str | Path) -> None:
-        self._path = None if "://" in str(location) else Path(location)
-        self._location = str(location)
-        self._engine = sa.create_engine(str(location) if self._path is None else f"sqlite:///{location}")
+        self._database = Database(location)
 
-    def record(self, analysis: Analysis) -> int:
-        """Store an analysis's events in one transaction.
+    def record(self, analysis: Analysis, *, report_folder: Path | None = None) -> int:
+        """Store an analysis and its events in one transaction.
+
+        Where it is known already, only what says when and where is taken over, so that a date or camera
+        forgotten at first can be added, and a name erased since does not come back.
+
+        Args:
+            analysis: The answer.
+            report_folder: Where its report is or will be. Record before it is written: then nothing lies
+                anywhere that an erasure would not find.
 
         Returns:
-            How many were new; a retry of the same analysis gives 0.
-        """
-        if self._path is not None and not self._path.exists():
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            os.close(os.open(self._path, os.O_CREAT | os.O_RDWR, 0o600))
-        _METADATA.create_all(self._engine)
-        with self._engine.begin() as connection:
-            ids = [event.event_id for event in analysis.events]
-            known = set(connection.scalars(sa.select(_EVENTS.c.event_id).where(_EVENTS.c.event_id.in_(ids))))
-            rows = [_row(event, analysis.clip.uri) for event in analysis.events if event.event_id not in known]
-            if rows:
-                connection.execute(_EVENTS.insert(), rows)
-        return len(rows)
+            How many events were new; a retry of the same analysis gives 0.
 
-    def find_events(
-        self, *, subject_id: str | None = None, action: str | None = None, clip_id: str | None = None
-    ) -> Iterator[tuple[str, Event]]:
-        """Events that fit everything asked, by clip and time, each with its clip's uri.
+        Raises:
+            BadInput: The clip's date cannot be right.
+        """
+        start_of(analysis.clip)
+        with self._database.writing() as connection:
+            number, start_us, camera_id = self._enter(connection, analysis)
+            _note(connection, number, "evidence", analysis.evidence.uri)
+            if report_folder is not None:
+                _note(connection, number, "report", str(report_folder.absolute()))
+            _insert_new(connection, TRACKS, [_track_row(number, report) for report in analysis.tracks])
+            rows = [_event_row(event, number, start_us, camera_id) for event in analysis.events]
+            if rows:
+                times = [row["at_us"] for row in rows]
+                self._database.ensure_months(connection, min(times), max(times))
+            before = _count_events(connection, number)
+            _insert_new(connection, EVENTS, rows)
+            return _count_events(connection, number) - before
+
+    def find_events(self, query: EventQuery | None = None) -> Iterator[Sighting]:
+        """Events that fit everything asked, by time; all of them when nothing is.
 
         Raises:
             BadInput: The file is not an archive.
         """
-        if self._path is not None and not self._path.exists():
+        if self._database.is_absent:
             return
-        columns = _EVENTS.c
-        query = sa.select(columns.clip_uri, columns.message).order_by(
-            columns.clip_uri, columns.start_seconds, columns.event_id
+        with self._database.reading() as connection:
+            rows = connection.execution_options(yield_per=_ROWS_AT_ONCE).execute(
+                select_sightings(query or EventQuery())
+            )
+            for row in rows:
+                yield read_sighting(row)
+
+    def find_event(self, event_id: str) -> Sighting:
+        """The event of an id, or of the only id that begins so.
+
+        Raises:
+            BadInput: There is none, or there are several; or it is no hexadecimal number.
+        """
+        if self._database.is_absent:
+            raise BadInput(f"no event {event_id}: nothing was ever analysed here")
+        with self._database.reading() as connection:
+            found = connection.execute(select_by_id(event_id).limit(2)).all()
+        if len(found) != 1:
+            raise BadInput(
+                f"{'several events begin' if found else 'no event begins'} with {event_id}: "
+                "`whodid events --json` shows whole ids"
+            )
+        return read_sighting(found[0])
+
+    def find_analyses(
+        self, *, subject_id: str | None = None, analysis_id: str | None = None, clip_id: str | None = None
+    ) -> list[AnalysisRecord]:
+        """Analyses that fit everything asked, oldest first.
+
+        Args:
+            subject_id: In which somebody was given this name, or came second to be given it.
+            analysis_id: Its digest.
+            clip_id: Of this clip.
+        """
+        if self._database.is_absent:
+            return []
+        asked: list[sa.ColumnElement[bool]] = []
+        if subject_id is not None:
+            asked.append(ANALYSES.c.analysis_no.in_(_naming(subject_id)))
+        if analysis_id is not None:
+            asked.append(ANALYSES.c.analysis_id == analysis_id)
+        if clip_id is not None:
+            asked.append(ANALYSES.c.clip_id == clip_id)
+        with self._database.reading() as connection:
+            rows = connection.execute(sa.select(ANALYSES).where(*asked).order_by(ANALYSES.c.analysis_no)).all()
+            return [_read_analysis(connection, row) for row in rows]
+
+    def pseudonymise_subject(self, subject_id: str, pseudonym: str) -> int:
+        """Replace a name wherever the archive holds it, also where it only came second.
+
+        Everything else stays: what was done, where and when, by somebody. Asking again changes nothing. Reports
+        and evidence lie outside the archive: `find_analyses(subject_id=...)` says where, before this.
+
+        Returns:
+            How many events named the subject.
+        """
+        if self._database.is_absent:
+            return 0
+        with self._database.writing() as connection:
+            numbers = list(connection.scalars(_naming(subject_id)))
+            named = 0
+            for chunk in _chunks(numbers):
+                for table in (EVENTS, TRACKS):
+                    for column in (table.c.runner_up_subject_id, table.c.subject_id):
+                        done = connection.execute(
+                            table.update()
+                            .where(table.c.analysis_no.in_(chunk), column == subject_id)
+                            .values({column: pseudonym})
+                        )
+                        if column is EVENTS.c.subject_id:
+                            named += done.rowcount
+        self._database.compact()
+        return named
+
+    def remove(self, analysis_ids: Sequence[str]) -> int:
+        """Delete analyses with all their events.
+
+        Returns:
+            How many events were deleted.
+        """
+        if self._database.is_absent:
+            return 0
+        deleted = 0
+        with self._database.writing() as connection:
+            for chunk in _chunks(analysis_ids):
+                chosen = sa.select(ANALYSES.c.analysis_no).where(ANALYSES.c.analysis_id.in_(chunk))
+                deleted += connection.execute(EVENTS.delete().where(EVENTS.c.analysis_no.in_(chosen))).rowcount
+                connection.execute(ANALYSES.delete().where(ANALYSES.c.analysis_id.in_(chunk)))
+        self._database.compact()
+        return deleted
+
+    def migrate(self) -> tuple[str | None, str]:
+        """Bring the tables up to date; gives the version before (None: nothing was there) and now."""
+        return self._database.migrate()
+
+    def _enter(self, connection: sa.Connection, analysis: Analysis) -> tuple[int, int, str | None]:
+        """The number of an analysis, its `at_us` at second 0 and its camera, as they are from now on."""
+        row = _analysis_row(analysis)
+        _insert_new(connection, ANALYSES, [row])
+        # A writer of the same analysis waits here until this one is done.
+        chosen = sa.select(ANALYSES).where(ANALYSES.c.analysis_id == row["analysis_id"])
+        held = connection.execute(chosen.with_for_update()).one()
+        earlier = clip_of(held)
+        clip = analysis.clip.model_copy(
+            update={
+                "started_at": analysis.clip.started_at or earlier.started_at,
+                "camera_id": analysis.clip.camera_id or earlier.camera_id,
+            }
         )
-        for column, asked in ((columns.subject_id, subject_id), (columns.action, action), (columns.clip_id, clip_id)):
-            if asked is not None:
-                query = query.where(column == asked)
-        try:
-            with self._engine.connect() as connection:
-                for clip_uri, message in connection.execution_options(yield_per=1000).execute(query):
-                    yield clip_uri, Event.model_validate_json(message)
-        except sa.exc.DatabaseError as error:
-            raise BadInput(f"{self._location} is not a readable archive: {error.orig}") from error
+        changed = _analysis_row(analysis.model_copy(update={"clip": clip}))
+        if clip.started_at is None:
+            changed["kept_from_us"] = held.kept_from_us  # a retry does not prolong it
+        connection.execute(ANALYSES.update().where(ANALYSES.c.analysis_no == held.analysis_no).values(changed))
+        shift_us = start_of(clip) - start_of(earlier)
+        if shift_us or clip.camera_id != earlier.camera_id:
+            self._move_events(connection, held.analysis_no, shift_us, clip.camera_id)
+        return held.analysis_no, start_of(clip), clip.camera_id
+
+    def _move_events(self, connection: sa.Connection, analysis_no: int, shift_us: int, camera_id: str | None) -> None:
+        of_it = EVENTS.c.analysis_no == analysis_no
+        times = sa.select(sa.func.min(EVENTS.c.at_us), sa.func.max(EVENTS.c.at_us)).where(of_it)
+        first_us, last_us = connection.execute(times).one()
+        if first_us is not None:
+            self._database.ensure_months(connection, first_us + shift_us, last_us + shift_us)
+        connection.execute(EVENTS.update().where(of_it).values(at_us=EVENTS.c.at_us + shift_us, camera_id=camera_id))
 
 
-def _row(event: Event, clip_uri: str) -> dict[str, object]:
+def identify_analysis(clip_id: str, provenance: Provenance) -> str:
+    """The id of an analysis: the same clip, models, gallery and evidence always give the same."""
+    said = {"clip_id": clip_id, "provenance": provenance.model_dump(mode="json")}
+    return hashlib.sha256(json.dumps(said, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def _analysis_row(analysis: Analysis) -> dict[str, Any]:
+    clip = analysis.clip
+    start_us = start_of(clip)
+    ended_us = start_us + offset_of(analysis.video.end_seconds)
+    return {
+        "analysis_id": identify_analysis(clip.clip_id, analysis.provenance),
+        "clip_id": clip.clip_id,
+        "clip_uri": clip.uri,
+        "camera_id": clip.camera_id,
+        "started_us": None if clip.started_at is None else start_us,
+        "kept_from_us": time.time_ns() // 1000 if clip.started_at is None else ended_us,
+        "video": analysis.video.to_json().decode(),
+        "provenance": analysis.provenance.to_json().decode(),
+    }
+
+
+def _track_row(analysis_no: int, report: TrackReport) -> dict[str, Any]:
+    runner_up = report.identity.runner_up
+    return {
+        "analysis_no": analysis_no,
+        "track_id": report.track.track_id,
+        "subject_id": report.identity.subject_id,
+        "runner_up_subject_id": runner_up.subject_id if runner_up else None,
+        "start_seconds": report.track.start_seconds,
+        "end_seconds": report.track.end_seconds,
+    }
+
+
+def _event_row(event: Event, analysis_no: int, start_us: int, camera_id: str | None) -> dict[str, Any]:
+    identity = event.identity
+    runner_up = identity.runner_up
     return {
         "event_id": event.event_id,
-        "clip_id": event.clip_id,
-        "clip_uri": clip_uri,
-        "subject_id": event.identity.subject_id,
+        "at_us": start_us + offset_of(event.start_seconds),
+        "analysis_no": analysis_no,
+        "camera_id": camera_id,
+        "track_id": event.track_id,
+        "subject_id": identity.subject_id,
+        "decision": identity.decision,
+        "reason": identity.reason,
+        "similarity": identity.similarity,
+        "runner_up_subject_id": runner_up.subject_id if runner_up else None,
+        "runner_up_similarity": runner_up.similarity if runner_up else None,
+        "threshold": identity.threshold,
         "action": event.action.name,
+        "probability": event.action.probability,
         "start_seconds": event.start_seconds,
-        "message": event.to_json(),
+        "end_seconds": event.end_seconds,
     }
+
+
+def _insert_new(connection: sa.Connection, table: sa.Table, rows: Sequence[dict[str, Any]]) -> None:
+    """Insert rows whose key is not there yet; both databases spell it alike, SQLAlchemy does not."""
+    if not rows:
+        return
+    insert = sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
+    connection.execute(insert(table).on_conflict_do_nothing(), rows)
+
+
+def _note(connection: sa.Connection, analysis_no: int, kind: str, uri: str) -> None:
+    _insert_new(connection, ARTEFACTS, [{"analysis_no": analysis_no, "kind": kind, "uri": uri}])
+
+
+def _count_events(connection: sa.Connection, analysis_no: int) -> int:
+    count = sa.select(sa.func.count()).select_from(EVENTS).where(EVENTS.c.analysis_no == analysis_no)
+    return connection.execute(count).scalar_one()
+
+
+def _naming(subject_id: str) -> sa.CompoundSelect[Any]:
+    """Numbers of the analyses that hold a name."""
+    columns = (TRACKS.c.subject_id, TRACKS.c.runner_up_subject_id)
+    return sa.union(*(sa.select(TRACKS.c.analysis_no).where(column == subject_id) for column in columns))
+
+
+def _read_analysis(connection: sa.Connection, row: sa.Row[Any]) -> AnalysisRecord:
+    noted = sa.select(ARTEFACTS.c.kind, ARTEFACTS.c.uri).where(ARTEFACTS.c.analysis_no == row.analysis_no)
+    found = connection.execute(noted.order_by(ARTEFACTS.c.uri)).all()
+    provenance = Provenance.model_validate_json(row.provenance)
+    return AnalysisRecord(
+        analysis_id=row.analysis_id,
+        clip=clip_of(row),
+        evidence=tuple(
+            EvidenceRef(uri=uri, sha256=provenance.evidence_sha256) for kind, uri in found if kind == "evidence"
+        ),
+        reports=tuple(Path(uri) for kind, uri in found if kind == "report"),
+        video=video_of(row),
+        provenance=provenance,
+    )
+
+
+def _chunks(values: Sequence[Any]) -> Iterator[Sequence[Any]]:
+    for start in range(0, len(values), _ROWS_AT_ONCE):
+        yield values[start : start + _ROWS_AT_ONCE]

@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import AwareDatetime, Field
 
 from services.contracts.action import Action, ActionResponse
 from services.contracts.clip import ClipRef, ModelRef
@@ -34,8 +34,15 @@ class Provenance(Message):
     gallery: GalleryRef | None
 
 
+def _is_none(value: object) -> bool:
+    return value is None
+
+
 class Event(Message):
-    """Who did what, from when to when, and who says so."""
+    """Who did what, from when to when, and who says so.
+
+    Camera and date stand in it only where the clip's are known; they are no part of its id.
+    """
 
     event_id: Sha256 = Field(description="Digest of clip, track, decision and versions: a retry gives the same.")
     clip_id: Sha256
@@ -45,6 +52,9 @@ class Event(Message):
     start_seconds: Seconds
     end_seconds: Seconds
     provenance: Provenance
+    camera_id: str | None = Field(None, exclude_if=_is_none)
+    started_at: AwareDatetime | None = Field(None, exclude_if=_is_none)
+    ended_at: AwareDatetime | None = Field(None, exclude_if=_is_none)
 
 
 class TrackReport(Message):

@@ -4,6 +4,7 @@ import hashlib
 import json
 
 from services.contracts.action import ActionResponse, ActionSegment
+from services.contracts.clip import ClipRef
 from services.contracts.errors import BadInput
 from services.contracts.events import Analysis, Event, EventsRequest, Failure, Provenance, TrackReport
 from services.contracts.identity import Identity, IdentityResponse
@@ -44,7 +45,7 @@ def join_events(request: EventsRequest) -> Analysis:
     )
     segments = action.segments if isinstance(action, ActionResponse) else ()
     events = [
-        _event(tracks.clip.clip_id, segment, identities.get(segment.track_id, nobody), provenance)
+        _event(tracks.clip, segment, identities.get(segment.track_id, nobody), provenance)
         for segment in sorted(segments, key=lambda segment: (segment.start_seconds, segment.track_id))
     ]
     branches = {"identity": identity, "action": action}
@@ -76,9 +77,9 @@ def _agreed_tracks(identity: IdentityResponse | Failure, action: ActionResponse 
     return answers[0]
 
 
-def _event(clip_id: str, segment: ActionSegment, identity: Identity, provenance: Provenance) -> Event:
+def _event(clip: ClipRef, segment: ActionSegment, identity: Identity, provenance: Provenance) -> Event:
     said = {
-        "clip_id": clip_id,
+        "clip_id": clip.clip_id,
         "segment": segment.model_dump(mode="json"),
         "identity": identity.model_dump(mode="json"),
         "provenance": provenance.model_dump(mode="json"),
@@ -86,11 +87,14 @@ def _event(clip_id: str, segment: ActionSegment, identity: Identity, provenance:
     canonical = json.dumps(said, sort_keys=True, separators=(",", ":")).encode()
     return Event(
         event_id=hashlib.sha256(canonical).hexdigest(),
-        clip_id=clip_id,
+        clip_id=clip.clip_id,
         track_id=segment.track_id,
         identity=identity,
         action=segment.action,
         start_seconds=segment.start_seconds,
         end_seconds=segment.end_seconds,
         provenance=provenance,
+        camera_id=clip.camera_id,
+        started_at=clip.moment(segment.start_seconds),
+        ended_at=clip.moment(segment.end_seconds),
     )

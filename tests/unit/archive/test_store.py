@@ -1,35 +1,121 @@
+from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
 
+from services.archive.query import EventQuery
 from services.archive.store import Archive
-from services.contracts.errors import BadInput
-from services.contracts.events import EventsRequest
-from services.events.join import join_events
-from tests.unit.events.test_join import actions, identities
+from services.contracts.errors import BadInput, BadUsage
+from services.contracts.events import Analysis
+from tests.unit.archive.histories import analysis_of, named
+
+NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
 
-@pytest.fixture
-def archive(tmp_path: Path) -> Archive:
-    return Archive(tmp_path / "archive.db")
+def yard(**details: object) -> Analysis:
+    people = [
+        (named("ada", runner_up="bo"), [("walk", 0.0, 4.0), ("wave", 4.0, 9.1)]),
+        (named(None, runner_up="ada"), [("fall", 2.0, 5.0)]),
+    ]
+    return analysis_of("yard", people, **details)
 
 
-def test_a_retry_never_doubles_an_event(archive: Archive) -> None:
-    analysis = join_events(EventsRequest(identity=identities(), action=actions()))
-    assert archive.record(analysis) == 3
-    assert archive.record(analysis) == 0
-    assert [event for _, event in archive.find_events()] == list(analysis.events)
+def test_a_retry_never_doubles_an_event(location: str) -> None:
+    archive = Archive(location)
+    assert archive.record(yard()) == 3
+    assert archive.record(yard()) == 0
+    assert [sighting.event for sighting in archive.find_events()] == list(yard().events)
 
 
-def test_events_are_found_by_who_and_by_what(archive: Archive) -> None:
-    archive.record(join_events(EventsRequest(identity=identities(), action=actions())))
-    assert {event.action.name for _, event in archive.find_events(subject_id="ada")} == {"walk", "wave"}
-    assert [event.identity.subject_id for _, event in archive.find_events(action="fall")] == [None]
-    assert list(archive.find_events(subject_id="ada", action="fall")) == []
+def test_an_event_comes_back_byte_for_byte(location: str) -> None:
+    analysis = yard(camera_id="gate", started_at=NOON.astimezone(timezone(timedelta(hours=5, minutes=30))))
+    Archive(location).record(analysis)
+    assert [sighting.event.to_json() for sighting in Archive(location).find_events()] == [
+        event.to_json() for event in analysis.events
+    ]
+
+
+def test_a_date_and_a_camera_forgotten_at_first_can_be_added(location: str) -> None:
+    archive = Archive(location)
+    archive.record(yard())
+    dated = yard(camera_id="gate", started_at=NOON)
+    assert archive.record(dated) == 0
+    assert [sighting.event for sighting in archive.find_events(EventQuery(camera_id="gate"))] == list(dated.events)
+    # A later analysis that does not know them takes nothing away.
+    assert archive.record(yard()) == 0
+    assert [sighting.event for sighting in archive.find_events(EventQuery(from_time=NOON))] == list(dated.events)
+
+
+def test_a_clock_that_was_never_set_is_refused_and_nothing_is_stored(location: str) -> None:
+    archive = Archive(location)
+    with pytest.raises(BadInput, match=r"1970.*clock"):
+        archive.record(yard(started_at=datetime(1970, 1, 1, tzinfo=UTC)))
+    assert list(archive.find_events()) == []
+
+
+def test_an_erased_name_is_nowhere_and_does_not_come_back(location: str) -> None:
+    archive = Archive(location)
+    archive.record(yard())
+    archive.record(analysis_of("hall", [(named("bo"), [("run", 1.0, 2.0)])]))
+    assert archive.pseudonymise_subject("ada", "erased-1") == 2
+    assert archive.pseudonymise_subject("ada", "erased-1") == 0
+    assert archive.record(yard()) == 0
+    events = [sighting.event for sighting in archive.find_events()]
+    assert not [event for event in events if "ada" in event.to_json().decode()]
+    assert {event.identity.subject_id for event in events} == {"erased-1", "bo", None}
+    assert archive.find_analyses(subject_id="ada") == []
+    # What others did, and what was done, is untouched.
+    assert {event.event_id for event in events} > {event.event_id for event in yard().events}
+
+
+def test_an_erased_name_is_on_no_page_of_the_file(tmp_path: Path) -> None:
+    archive = Archive(tmp_path / "archive.db")
+    name = "augusta-ada-byron-countess"
+    for number in range(40):
+        archive.record(analysis_of(f"clip {number}", [(named(name, runner_up="bo"), [("walk", 0.0, 4.0)])]))
+    archive.pseudonymise_subject(name, "e1")
+    assert not [path for path in tmp_path.iterdir() if b"byron" in path.read_bytes()]
+
+
+def test_what_lies_outside_is_known_by_analysis(location: str, tmp_path: Path) -> None:
+    archive = Archive(location)
+    archive.record(yard(), report_folder=tmp_path / "one")
+    archive.record(yard(), report_folder=tmp_path / "two")
+    idle = analysis_of("idle", [(named("ada"), [])])
+    archive.record(idle, report_folder=tmp_path / "idle")
+    found = archive.find_analyses(subject_id="ada")
+    assert [record.reports for record in found] == [(tmp_path / "one", tmp_path / "two"), (tmp_path / "idle",)]
+    assert [record.evidence for record in found] == [(yard().evidence,), (idle.evidence,)]
+    assert [record.provenance for record in found] == [yard().provenance, idle.provenance]
+
+
+def test_removing_an_analysis_takes_its_events_and_no_others(location: str) -> None:
+    archive = Archive(location)
+    archive.record(yard())
+    other = analysis_of("hall", [(named("bo"), [("run", 1.0, 2.0)])])
+    archive.record(other)
+    (record,) = archive.find_analyses(clip_id=yard().clip.clip_id)
+    assert archive.remove([record.analysis_id]) == 3
+    assert [sighting.event for sighting in archive.find_events()] == list(other.events)
+    assert archive.record(yard()) == 3
+
+
+def test_an_event_is_found_by_the_beginning_of_its_id(location: str) -> None:
+    archive = Archive(location)
+    archive.record(yard())
+    event = yard().events[1]
+    assert archive.find_event(event.event_id[:11]).event == event
+    with pytest.raises(BadInput, match="no event begins with 00000000"):
+        archive.find_event("00000000")
+    with pytest.raises(BadUsage, match="hexadecimal"):
+        archive.find_event("what?")
 
 
 def test_an_archive_nobody_wrote_is_empty_and_is_not_made_by_looking(tmp_path: Path) -> None:
-    assert list(Archive(tmp_path / "none.db").find_events()) == []
+    archive = Archive(tmp_path / "none.db")
+    assert list(archive.find_events()) == []
+    assert archive.find_analyses() == []
+    assert archive.pseudonymise_subject("ada", "x") == 0
     assert list(tmp_path.iterdir()) == []
 
 
@@ -38,3 +124,10 @@ def test_a_file_that_is_no_archive_is_named(tmp_path: Path) -> None:
     path.write_text("not a database, but long enough to be read as one" * 40)
     with pytest.raises(BadInput, match=r"notes\.txt is not a readable archive"):
         list(Archive(path).find_events())
+
+
+def test_a_server_that_is_not_there_is_named_without_its_password() -> None:
+    archive = Archive("postgresql://whodid:secret@127.0.0.1:1/archive")
+    with pytest.raises(BadInput, match=r"127\.0\.0\.1:1/archive") as caught:
+        archive.record(yard())
+    assert "secret" not in str(caught.value)
