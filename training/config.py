@@ -50,22 +50,30 @@ class AugmentationParams(Params):
     erase_probability: Chance
 
 
-class TrainActionParams(Params):
-    """One training run."""
+class FitParams(Params):
+    """How any network is trained; see training.fit."""
 
     seed: int
     threads: int = Field(gt=0)
+    device: str = Field("cpu", description="As torch names it; cuda under torchrun is the process's own.")
     precision: Literal["float32", "bfloat16"] = Field(
         description="Of the forward pass. Without avx512_bf16 or amx, bfloat16 is several times slower."
     )
     epochs: int = Field(gt=0)
-    batch_size: int = Field(gt=0)
+    batch_size: int = Field(gt=0, description="Rows a step, over all processes.")
+    accumulation: int = Field(1, gt=0, description="Parts a process cuts its share of a batch into, to save memory.")
     learning_rate: float = Field(gt=0)
     warmup_epochs: float = Field(ge=0)
     weight_decay: float = Field(ge=0)
-    label_smoothing: float = Field(ge=0, lt=1)
     clip_norm: float = Field(gt=0)
+    average_decay: float = Field(0.0, ge=0, lt=1, description="Of the weights' moving average; 0 keeps none.")
     patience: int = Field(gt=0, description="Epochs without a better validation loss before stopping.")
+
+
+class TrainActionParams(FitParams):
+    """One training run on windows."""
+
+    label_smoothing: float = Field(ge=0, lt=1)
     network: NetworkParams
     augmentation: AugmentationParams
 

@@ -1,56 +1,93 @@
-"""One plain training loop, read top to bottom.
+"""One plain training loop, read top to bottom, for every network this house trains.
 
 Every draw of an epoch comes from generators seeded by (seed, epoch), so a run resumed at any epoch
 ends with the same weights as one that never stopped, on the same machine and thread count.
+Started by torchrun, each process takes its share of every batch and gradients are averaged.
 """
 
-import json
 import math
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Literal
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
-from safetensors import safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from training.config import TrainActionParams
-from training.datasets.augmentation import augment
-from training.datasets.sampling import draw_balanced
-from training.datasets.windows import WindowSet
+from training import processes
+from training.checkpoint import Checkpoint, Weights, load_checkpoint
+from training.config import FitParams
+
+
+class Lesson(nn.Module, ABC):
+    """What is taught: a network, whatever else learns beside it, the data and the loss.
+
+    All parameters and buffers of the lesson are trained, averaged, saved and resumed; data are plain attributes.
+    """
+
+    @abstractmethod
+    def draw_epoch(self, generator: torch.Generator) -> Tensor:
+        """(N,) int64 rows of the training data in the order an epoch meets them."""
+
+    @abstractmethod
+    def forward(self, rows_B: Tensor, generator: torch.Generator) -> Tensor:
+        """The mean loss of some rows, with a gradient; the generator decides all that is random."""
+
+    @abstractmethod
+    def validate(self) -> dict[str, float]:
+        """Measures by name; `validation_loss`, lower is better, decides which epoch is kept."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where it learns."""
+        return next(self.parameters()).device
+
+    def autocast(self, precision: Literal["float32", "bfloat16"]) -> AbstractContextManager[None]:
+        """Mixed precision for a forward pass; losses are better left outside."""
+        context: AbstractContextManager[None] = torch.autocast(
+            self.device.type, torch.bfloat16, enabled=precision == "bfloat16"
+        )
+        return context
 
 
 @dataclass(frozen=True, slots=True)
 class Epoch:
-    """What one pass over the training windows came to."""
+    """What one pass over the training data came to.
+
+    Attributes:
+        epoch: From 0.
+        learning_rate: At its beginning.
+        train_loss: Mean over its rows.
+        gradient_norm: Mean over its steps, before clipping.
+        measures: What the lesson's validation said.
+    """
 
     epoch: int
     learning_rate: float
     train_loss: float
-    validation_loss: float
-    validation_accuracy: float
+    gradient_norm: float
+    measures: Mapping[str, float]
+
+    @property
+    def validation_loss(self) -> float:
+        """What decides which epoch is kept."""
+        return self.measures["validation_loss"]
+
+    def values(self) -> dict[str, float]:
+        """Everything but the number of the epoch, flat, to be logged."""
+        own = {"learning_rate": self.learning_rate, "train_loss": self.train_loss}
+        return own | {"gradient_norm": self.gradient_norm, **self.measures}
 
 
 def fit(
-    network: nn.Module,
-    train: WindowSet,
-    validation: WindowSet,
-    params: TrainActionParams,
-    *,
-    checkpoint: Path,
-    fingerprint: str,
-    report: Callable[[Epoch], None],
+    lesson: Lesson, params: FitParams, *, checkpoint: Path, fingerprint: str, report: Callable[[Epoch], None]
 ) -> list[Epoch]:
-    """Train, and leave the weights of the best validation loss in `network`.
+    """Train, and leave the weights of the best validation loss in `lesson`.
 
     Args:
-        network: Freshly made with `params.seed`; changed in place.
-        train: Windows with an action each.
-        validation: Windows of other people, with an action each.
+        lesson: Freshly made with `params.seed`; changed in place.
         params: The recipe.
         checkpoint: Written after every epoch, resumed from when it carries `fingerprint`, and
             removed at the end.
@@ -61,90 +98,121 @@ def fit(
         Every epoch, in order.
     """
     torch.use_deterministic_algorithms(True)
-    network.to(memory_format=torch.channels_last)
-    decayed = [p for p in network.parameters() if p.ndim > 1]
-    plain = [p for p in network.parameters() if p.ndim <= 1]
+    lesson.to(params.device).to(memory_format=torch.channels_last)
+    decayed = [p for p in lesson.parameters() if p.requires_grad and p.ndim > 1]
+    plain = [p for p in lesson.parameters() if p.requires_grad and p.ndim <= 1]
     optimizer = torch.optim.AdamW(
         [{"params": decayed, "weight_decay": params.weight_decay}, {"params": plain, "weight_decay": 0.0}]
     )
-    loss_of = nn.CrossEntropyLoss(label_smoothing=params.label_smoothing)
-    action_N = torch.from_numpy(train.actions)
-    steps = math.ceil(len(train) / params.batch_size)
-
-    history = _resume(checkpoint, fingerprint, network, optimizer)
+    resumed = load_checkpoint(checkpoint, fingerprint)
+    history = _restore(resumed, lesson, optimizer) if resumed else []
+    best = dict(resumed.best) if resumed else {}
+    average = MovingAverage(lesson, params.average_decay)
+    if resumed and resumed.average:
+        average.weights = dict(resumed.average)
     for past in history:
         report(past)
-    best = _best_weights(checkpoint) if history else {}
 
-    for epoch in range(len(history), params.epochs):
-        if _waited(history) >= params.patience:
-            break
-        torch.manual_seed(params.seed * 100_003 + epoch)
-        generator = torch.Generator().manual_seed(params.seed * 100_003 + epoch)
-        order_N = draw_balanced(action_N, generator)
-        network.train()
-        total = 0.0
-        for step in range(steps):
-            rows = order_N[step * params.batch_size : (step + 1) * params.batch_size]
-            for group in optimizer.param_groups:
-                group["lr"] = learning_rate_at(epoch + step / steps, params)
-            rgb_NTHWC = torch.from_numpy(train.rgb(rows.numpy()))
-            motion_NTM = torch.from_numpy(train.motion[rows.numpy()])
-            rgb_NTHWC, motion_NTM = augment(rgb_NTHWC, motion_NTM, params.augmentation, generator)
-            with _precision(params):
-                loss = loss_of(network(rgb_NTHWC, motion_NTM).float(), action_N[rows])
-            optimizer.zero_grad()
-            loss.backward()
-            nn.utils.clip_grad_norm_(network.parameters(), params.clip_norm)
-            optimizer.step()
-            total += loss.item() * len(rows)
+    with processes.joined() as group:
+        parallel = group.parallel(lesson)
+        for epoch in range(len(history), params.epochs):
+            if _waited(history) >= params.patience:
+                break
+            torch.manual_seed(params.seed * 100_003 + epoch)
+            generator = torch.Generator().manual_seed(params.seed * 100_003 + epoch)
+            order_N = lesson.draw_epoch(generator)
+            steps = math.ceil(len(order_N) / params.batch_size)
+            lesson.train()
+            total, norms = 0.0, 0.0
+            for step in range(steps):
+                rows = order_N[step * params.batch_size : (step + 1) * params.batch_size]
+                if len(rows) < group.size:
+                    break
+                for param_group in optimizer.param_groups:
+                    param_group["lr"] = learning_rate_at(epoch + step / steps, params)
+                optimizer.zero_grad()
+                parts = group.share(rows).chunk(params.accumulation)
+                for index, part in enumerate(parts, start=1):
+                    weight = len(part) / len(rows)
+                    with group.without_averaging(parallel, when=index < len(parts)):
+                        loss = parallel(part, generator) * (weight * group.size)
+                        loss.backward()
+                    total += loss.item() * len(rows) / group.size
+                norms += nn.utils.clip_grad_norm_(lesson.parameters(), params.clip_norm).item()
+                optimizer.step()
+                average.update(lesson)
 
-        logits_NK = torch.from_numpy(predict_logits(network, validation))
-        truth_N = torch.from_numpy(validation.actions)
-        history.append(
-            Epoch(
-                epoch=epoch,
-                learning_rate=learning_rate_at(epoch, params),
-                train_loss=total / len(train),
-                validation_loss=nn.functional.cross_entropy(logits_NK, truth_N).item(),
-                validation_accuracy=(logits_NK.argmax(1) == truth_N).double().mean().item(),
-            )
-        )
-        if _waited(history) == 0:
-            best = {name: value.clone() for name, value in network.state_dict().items()}
-        _save(checkpoint, fingerprint, network, optimizer, best, history)
-        report(history[-1])
+            with average.in_place(lesson):
+                measures = lesson.validate()
+                history.append(
+                    Epoch(
+                        epoch=epoch,
+                        learning_rate=learning_rate_at(epoch, params),
+                        train_loss=group.sum(total) / len(order_N),
+                        gradient_norm=norms / steps,
+                        measures=measures,
+                    )
+                )
+                if _waited(history) == 0:
+                    best = {name: value.clone() for name, value in lesson.state_dict().items()}
+            if group.leads:
+                state = Checkpoint(
+                    weights=lesson.state_dict(),
+                    average=average.weights,
+                    best=best,
+                    moments=optimizer.state_dict()["state"],
+                    history=[asdict(past) for past in history],
+                )
+                state.save(checkpoint, fingerprint)
+                report(history[-1])
 
-    network.load_state_dict(best)
-    checkpoint.unlink(missing_ok=True)
+        lesson.load_state_dict(best)
+        if group.leads:
+            checkpoint.unlink(missing_ok=True)
     return history
 
 
-def learning_rate_at(epoch: float, params: TrainActionParams) -> float:
+class MovingAverage:
+    """An exponential moving average of a lesson's weights, often better than the last of them.
+
+    Source: Polyak & Juditsky 1992; the exponential form as in Mean Teacher, arXiv:1703.01780.
+    """
+
+    def __init__(self, lesson: nn.Module, decay: float) -> None:
+        """Begin at the weights as they are; a decay of 0 keeps no average."""
+        self.weights: Weights = {name: value.clone() for name, value in lesson.state_dict().items()} if decay else {}
+        self._decay = decay
+
+    def update(self, lesson: nn.Module) -> None:
+        """Move towards the weights as they are."""
+        now = lesson.state_dict() if self.weights else {}
+        for name, value in now.items():
+            kept = self.weights[name]
+            if value.is_floating_point():
+                kept.lerp_(value, 1 - self._decay)
+            else:
+                kept.copy_(value)
+
+    @contextmanager
+    def in_place(self, lesson: nn.Module) -> Iterator[None]:
+        """The lesson with the averaged weights inside the block, with its own after it."""
+        if not self.weights:
+            yield
+            return
+        own = {name: value.clone() for name, value in lesson.state_dict().items()}
+        lesson.load_state_dict(self.weights)
+        try:
+            yield
+        finally:
+            lesson.load_state_dict(own)
+
+
+def learning_rate_at(epoch: float, params: FitParams) -> float:
     """Linear warm-up, then half a cosine down to a hundredth; `epoch` counts in fractions."""
     if epoch < params.warmup_epochs:
         return params.learning_rate * (epoch + 1e-2) / params.warmup_epochs
     done = (epoch - params.warmup_epochs) / max(params.epochs - params.warmup_epochs, 1e-9)
     return params.learning_rate * (0.01 + 0.99 * (1 + math.cos(math.pi * min(done, 1.0))) / 2)
-
-
-def predict_logits(network: nn.Module, windows: WindowSet, batch_size: int = 64) -> NDArray[np.float32]:
-    """Logits (N, K) of every window, float32, without gradients or augmentation."""
-    network.eval()
-    answers = []
-    with torch.inference_mode():
-        for start in range(0, len(windows), batch_size):
-            rows = np.arange(start, min(start + batch_size, len(windows)))
-            rgb_NTHWC = torch.from_numpy(windows.rgb(rows))
-            answers.append(network(rgb_NTHWC, torch.from_numpy(windows.motion[rows])).float().numpy())
-    return np.concatenate(answers) if answers else np.zeros((0, len(windows.classes)), np.float32)
-
-
-def _precision(params: TrainActionParams) -> AbstractContextManager[None]:
-    context: AbstractContextManager[None] = torch.autocast(
-        "cpu", torch.bfloat16, enabled=params.precision == "bfloat16"
-    )
-    return context
 
 
 def _waited(history: list[Epoch]) -> int:
@@ -155,46 +223,7 @@ def _waited(history: list[Epoch]) -> int:
     return len(losses) - 1 - losses.index(min(losses))
 
 
-def _save(
-    path: Path,
-    fingerprint: str,
-    network: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    best: dict[str, Tensor],
-    history: list[Epoch],
-) -> None:
-    """Weights, optimizer and best weights as safetensors, the rest as JSON in its header; atomic."""
-    tensors = {f"network/{name}": value for name, value in network.state_dict().items()}
-    tensors |= {f"best/{name}": value for name, value in best.items()}
-    for index, state in optimizer.state_dict()["state"].items():
-        tensors |= {f"optimizer/{index}/{name}": value for name, value in state.items()}
-    state_json = json.dumps({"fingerprint": fingerprint, "history": [asdict(epoch) for epoch in history]})
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    save_file({name: value.contiguous() for name, value in tensors.items()}, partial, {"state": state_json})
-    partial.replace(path)
-
-
-def _resume(path: Path, fingerprint: str, network: nn.Module, optimizer: torch.optim.Optimizer) -> list[Epoch]:
-    """Load a checkpoint of the same run into `network` and `optimizer`; an empty history when there is none."""
-    if not path.is_file():
-        return []
-    with safe_open(path, framework="pt") as file:
-        state = json.loads(file.metadata()["state"])
-        if state["fingerprint"] != fingerprint:
-            return []
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
-    network.load_state_dict({n.removeprefix("network/"): v for n, v in tensors.items() if n.startswith("network/")})
-    moments: dict[int, dict[str, Tensor]] = {}
-    for name, value in tensors.items():
-        if name.startswith("optimizer/"):
-            _, index, key = name.split("/")
-            moments.setdefault(int(index), {})[key] = value
-    optimizer.load_state_dict({"state": moments, "param_groups": optimizer.state_dict()["param_groups"]})
-    return [Epoch(**epoch) for epoch in state["history"]]
-
-
-def _best_weights(path: Path) -> dict[str, Tensor]:
-    with safe_open(path, framework="pt") as file:
-        names = [name for name in file.keys() if name.startswith("best/")]  # noqa: SIM118 (not a mapping)
-        return {name.removeprefix("best/"): file.get_tensor(name) for name in names}
+def _restore(state: Checkpoint, lesson: Lesson, optimizer: torch.optim.Optimizer) -> list[Epoch]:
+    lesson.load_state_dict(state.weights)
+    optimizer.load_state_dict({"state": dict(state.moments), "param_groups": optimizer.state_dict()["param_groups"]})
+    return [Epoch(**epoch) for epoch in state.history]

@@ -5,7 +5,8 @@ import torch
 
 from tests.unit.datasets.windows import make_windows
 from training.config import read_config
-from training.fit import fit, learning_rate_at, predict_logits
+from training.fit import fit, learning_rate_at
+from training.lessons.action import ActionLesson, predict_logits
 from training.networks.action import CnnLstm
 
 
@@ -44,7 +45,8 @@ def stop_after(epoch):
 
 def run(network, train, validation, params, folder, report=lambda epoch: None, fingerprint="a"):
     path = folder / "checkpoint.safetensors"
-    return fit(network, train, validation, params, checkpoint=path, fingerprint=fingerprint, report=report)
+    lesson = ActionLesson(network, train, validation, params)
+    return fit(lesson, params, checkpoint=path, fingerprint=fingerprint, report=report)
 
 
 def assert_same_weights(one, other):
@@ -54,7 +56,7 @@ def assert_same_weights(one, other):
 
 def test_learns_what_can_be_learned(train, validation, params, tmp_path):
     history = run(make_network(), train, validation, params, tmp_path)
-    assert history[-1].validation_accuracy > 0.9
+    assert history[-1].measures["validation_accuracy"] > 0.9
     assert history[-1].train_loss < history[0].train_loss
 
 

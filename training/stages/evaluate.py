@@ -16,7 +16,7 @@ from services.contracts.card import ActionCalibration
 from training.config import EvaluateParams, read_config
 from training.datasets.splits import refuse_leak
 from training.datasets.windows import WindowSet
-from training.fit import predict_logits
+from training.lessons.action import predict_logits
 from training.metrics.events import Claim, Happening, score_events
 from training.metrics.intervals import bootstrap_interval
 from training.metrics.recognition import calibration_error, count_confusion, f1_by_class, fit_temperature, softmax

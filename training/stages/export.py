@@ -13,7 +13,7 @@ from services.perception.windows import MOTION_CHANNELS
 from training.config import read_config
 from training.datasets.windows import WindowSet
 from training.export import check_parity, describe_weights, export_onnx
-from training.fit import predict_logits
+from training.lessons.action import predict_logits
 from training.runs import reopen_run
 from training.stages.entry import run
 from training.stages.evaluate import RESULTS as EVALUATED

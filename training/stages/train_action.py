@@ -14,6 +14,7 @@ from training.config import NetworkParams, read_config
 from training.datasets.splits import refuse_leak
 from training.datasets.windows import WindowSet
 from training.fit import Epoch, fit
+from training.lessons.action import ActionLesson
 from training.networks.action import CnnLstm
 from training.runs import DataInput, start_run
 from training.stages.entry import run
@@ -42,17 +43,14 @@ def main() -> None:
     with start_run("action", params.model_dump(), inputs) as tracked:
 
         def report(epoch: Epoch) -> None:
-            values = asdict(epoch)
-            tracked.log_metrics({name: values[name] for name in values if name != "epoch"}, step=epoch.epoch)
+            tracked.log_metrics(epoch.values(), step=epoch.epoch)
             sys.stderr.write(
                 f"epoch {epoch.epoch + 1}/{params.epochs}: loss {epoch.train_loss:.3f}, validation "
-                f"{epoch.validation_loss:.3f}, accuracy {epoch.validation_accuracy:.3f}\n"
+                f"{epoch.validation_loss:.3f}, accuracy {epoch.measures['validation_accuracy']:.3f}\n"
             )
 
         history = fit(
-            network,
-            named["train"],
-            named["validation"],
+            ActionLesson(network, named["train"], named["validation"], params),
             params,
             checkpoint=CHECKPOINT,
             fingerprint=digest.hexdigest(),
@@ -70,7 +68,7 @@ def main() -> None:
         "train_windows": len(named["train"]),
         "validation_windows": len(named["validation"]),
         "validation_loss": best.validation_loss,
-        "validation_accuracy": best.validation_accuracy,
+        "validation_accuracy": best.measures["validation_accuracy"],
     }
     (RESULTS / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n")
 
