@@ -4,7 +4,7 @@ BIN := .venv/bin
 PIP := $(BIN)/pip install --disable-pip-version-check --quiet --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help material demo install test check lint types imports bench clean
+.PHONY: help material demo install test check lint types imports manifests bench clean
 
 help:  ## say what there is to make
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -48,7 +48,11 @@ types: .venv/all.stamp
 imports: .venv/all.stamp
 	$(BIN)/lint-imports
 
-check: lint types imports test  ## what CI runs: lint, types, import rules, tests
+manifests: .venv/all.stamp  ## build and check every overlay; needs kubectl, no cluster
+	$(BIN)/python -m training.manifests infra/overlays/* infra/platform
+	$(BIN)/hadolint infra/images/*/Dockerfile
+
+check: lint types imports manifests test  ## what CI runs: lint, types, import rules, manifests, tests
 
 bench: install  ## speed and accuracy tables, with spread
 	$(BIN)/python -m training.bench

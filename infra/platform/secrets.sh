@@ -36,4 +36,5 @@ END
 fi
 exists "$services" gallery || create "$services" gallery <<END
 url=postgresql+psycopg://whodid:$(read_key postgresql password)@postgresql.$platform/whodid
+key=$(openssl rand -base64 32)
 END
