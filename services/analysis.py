@@ -8,6 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
+from services.access.sources import ANY_LOCAL_FILE
 from services.archive.store import Archive
 from services.client import SendRequest, analyze_clip, post_to, refer_to_clip
 from services.console import ProgressBars, print_events, warn
@@ -103,7 +104,7 @@ def run_here(settings: Settings, on_progress: Callable[[str, float, float], None
     from services.graph.transports import LocalServices
 
     services = [
-        load_tracks(settings, on_progress=on_progress) if name == "tracks" else load(settings)
+        load_tracks(settings, sources=ANY_LOCAL_FILE, on_progress=on_progress) if name == "tracks" else load(settings)
         for name, load in LOADERS.items()
     ]
     executor = GraphExecutor(

@@ -142,12 +142,18 @@ def models_fetch(
     from services.models.pretrained import fetch
     from services.models.store import ModelStore
     from services.settings import read_settings
+    clips: Annotated[
+        list[str] | None,
+        typer.Option(metavar="FOLDER|URL", help="Where clips may be read from; repeat. The working folder by default."),
+    ] = None,
 
     with ProgressBars(unit="MB") as bars:
         fetched = fetch(
             ModelStore(read_settings().models),
             mirror=mirror,
             on_progress=lambda name, done, total: bars.advance_to(name, done / 1e6, total / 1e6),
+    if clips:
+        environment["WHODID_CLIPS"] = ",".join(clips)
         )
     for model in fetched:
         typer.echo(f"{model.card.name}@{model.card.version} {model.card.weights.sha256[:12]} verified")

@@ -1,7 +1,7 @@
 """Settings: where state lives on this machine and which device runs networks. Read from the environment."""
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 
@@ -18,6 +18,9 @@ class Settings:
         device: Which engine runs networks; see services.models.engine.
         promotions: The promotion log; see services.ledger.
         signing_key: This machine's private key; see services.signing.
+        clips: Folders and urls a served `tracks` may read clips from; see services.access.sources. None by default.
+        key: Master keys of the gallery, base64, the current one first; see services.gallery.keys.
+        key_file: A file that holds them; one beside the gallery when neither is given.
     """
 
     models: Path
@@ -28,6 +31,9 @@ class Settings:
     device: str
     promotions: Path
     signing_key: Path
+    clips: tuple[str, ...]
+    key: str | None = field(default=None, repr=False)
+    key_file: Path | None = None
 
 
 def read_settings() -> Settings:
@@ -35,6 +41,8 @@ def read_settings() -> Settings:
 
     `$WHODID_MODELS`, `$WHODID_GALLERY`, `$WHODID_EVIDENCE`, `$WHODID_ARCHIVE`, `$WHODID_GRAPH`,
     `$WHODID_DEVICE`, `$WHODID_PROMOTIONS` and `$WHODID_SIGNING_KEY` move single parts.
+    `$WHODID_CLIPS` is a list, with commas.
+    `$WHODID_KEY` or `$WHODID_KEY_FILE` seal the gallery.
     """
     data = Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share")
     home = Path(os.environ.get("WHODID_HOME") or data / "whodid").expanduser().absolute()
@@ -47,4 +55,7 @@ def read_settings() -> Settings:
         device=os.environ.get("WHODID_DEVICE") or "cpu",
         promotions=Path(os.environ.get("WHODID_PROMOTIONS") or home / "promotions.jsonl"),
         signing_key=Path(os.environ.get("WHODID_SIGNING_KEY") or home / "keys" / "signing.pem"),
+        clips=tuple(entry for entry in os.environ.get("WHODID_CLIPS", "").split(",") if entry),
+        key=os.environ.get("WHODID_KEY"),
+        key_file=Path(os.environ["WHODID_KEY_FILE"]) if os.environ.get("WHODID_KEY_FILE") else None,
     )

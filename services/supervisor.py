@@ -27,12 +27,13 @@ class Supervisor:
     Args:
         graph_file: The InferenceGraph to run.
         port: Where the graph listens on loopback; 0 takes a free one.
-        environment: For the services, on top of this process's own.
+        environment: For the services, on top of this process's own. They read clips from the working folder unless
+            it, or this process's, says otherwise with `WHODID_CLIPS`.
     """
 
     def __init__(self, graph_file: str, *, port: int = 0, environment: Mapping[str, str] | None = None) -> None:
         self._graph_file, self._port = graph_file, port
-        self._environment = {**os.environ, **(environment or {})}
+        self._environment = {"WHODID_CLIPS": os.getcwd(), **os.environ, **(environment or {})}
         self._processes: dict[str, subprocess.Popen[str]] = {}
         self.url = ""
         """Where the graph answers, once entered."""

@@ -268,7 +268,8 @@ class Decoding:
 
     def _open_container(self) -> "av.container.InputContainer":
         try:
-            container = av.open(self._file, mode="r")
+            # A playlist would make FFmpeg open files and urls of its own choosing before its format is known here.
+            container = av.open(self._file, mode="r", options={})
         except (av.FFmpegError, ValueError, OSError) as error:
             reason = getattr(error, "strerror", None) or str(error)
             raise BadInput(

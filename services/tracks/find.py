@@ -7,12 +7,11 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, Self
+from typing import Any, Self
 
-import fsspec
-from fsspec.implementations.local import LocalFileSystem
 from pydantic import TypeAdapter
 
+from services.access.sources import ANY_LOCAL_FILE, ClipSources
 from services.contracts.clip import ClipRef, ModelRef
 from services.contracts.errors import BadInput
 from services.contracts.tracks import EvidenceRef, TracksRequest, TracksResponse, TrackSummary, Video
@@ -31,7 +30,6 @@ RATE_HZ = 10.0
 LONGEST_SIDE_PX = 1920
 # Part of every bundle's name: raised whenever this code would write another bundle for the same clip and models.
 EVIDENCE_VERSION = 3
-_READ_BYTES = 1 << 20
 
 Progress = Callable[[str, float, float], None]
 """Told clip_id, seconds analysed, seconds in all."""
@@ -74,6 +72,7 @@ def find_tracks(
     detectors: Detectors,
     evidence_root: str,
     *,
+    sources: ClipSources = ANY_LOCAL_FILE,
     on_progress: Progress | None = None,
     on_times: StageTimes | None = None,
 ) -> TracksResponse:
@@ -85,6 +84,7 @@ def find_tracks(
         request: Which clip, and which part of it.
         detectors: Ready to run.
         evidence_root: Folder for bundles: a local path or fsspec url.
+        sources: Where the clip may be read from. A service that answers others names them.
         on_progress: Called a few times a second.
         on_times: Called once, when a clip has been analysed anew.
 
@@ -92,7 +92,8 @@ def find_tracks(
         Tracks, and where their evidence lies.
 
     Raises:
-        BadInput: The clip cannot be reached, is not the one named, holds no video, or evidence cannot be stored.
+        BadInput: The clip may not be read, cannot be reached, is not the one named, holds no video, or evidence
+            cannot be stored.
     """
     models = detectors.refs()
     depends_on: dict[str, Any] = {
@@ -107,7 +108,7 @@ def find_tracks(
     }
     key = evidence_key(depends_on)
     started = time.perf_counter()
-    with _verified_file(request.clip) as path:
+    with _verified_file(request.clip, sources) as path:
         verify_seconds = time.perf_counter() - started
         if known := _known(evidence_root, key):
             evidence, meta = known
@@ -201,29 +202,23 @@ def _known(evidence_root: str, key: str) -> tuple[EvidenceRef, dict[str, Any]] |
 
 
 @contextlib.contextmanager
-def _verified_file(clip: ClipRef) -> Iterator[Path]:
+def _verified_file(clip: ClipRef, sources: ClipSources) -> Iterator[Path]:
     """The clip as a local file whose bytes are the ones named; a remote one is fetched once, for this long."""
-    try:
-        filesystem, path = fsspec.core.url_to_fs(clip.uri)
-        source: IO[bytes] = filesystem.open(path, "rb")
-    except (OSError, ValueError, ImportError) as error:
-        raise BadInput(
-            f"{clip.uri}: the clip cannot be read ({error}); put it where this service can read it"
-        ) from error
-    with source, contextlib.ExitStack() as stack:
+    with sources.open(clip.uri) as opened, contextlib.ExitStack() as stack:
         copy = None
-        if not isinstance(filesystem, LocalFileSystem):
-            copy = stack.enter_context(tempfile.NamedTemporaryFile(suffix=Path(path).suffix))
+        if opened.path is None:
+            copy = stack.enter_context(tempfile.NamedTemporaryFile(suffix=Path(clip.uri).suffix))
         digest = hashlib.sha256()
-        while block := source.read(_READ_BYTES):
+        for block in opened.blocks:
             digest.update(block)
             if copy is not None:
                 copy.write(block)
         if digest.hexdigest() != clip.clip_id:
-            raise BadInput(
-                f"{clip.uri}: its sha256 is {digest.hexdigest()}, the request says clip_id {clip.clip_id}; "
-                "name the clip by its own digest"
-            )
+            # The true digest stays unsaid: it would tell files apart for somebody who cannot read them.
+            raise BadInput(f"{clip.uri}: its sha256 is not the clip_id {clip.clip_id}; name the clip by its own digest")
         if copy is not None:
             copy.flush()
-        yield Path(path if copy is None else copy.name)
+            yield Path(copy.name)
+        else:
+            assert opened.path is not None
+            yield opened.path

@@ -1,4 +1,5 @@
 import gc
+import socket
 import weakref
 from pathlib import Path
 
@@ -214,3 +215,15 @@ def test_all_rotations_of_one_scene_are_the_same_way_up(shared_data: Path) -> No
 def test_sound_alone_is_refused(shared_data: Path) -> None:
     with pytest.raises(BadInput, match="no video in it, only audio"):
         probe(shared_data / "odd_media/torchcodec/sine_mono_s16.wav")
+
+
+def test_a_playlist_makes_nobody_ask_for_what_it_names(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.settimeout(0.2)
+        playlist = tmp_path / "clip.m3u8"
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}/secret.ts"
+        playlist.write_text(f"#EXTM3U\n#EXT-X-TARGETDURATION:5\n#EXTINF:5,\n{url}\n#EXT-X-ENDLIST\n")
+        with pytest.raises(BadInput):
+            probe(playlist)
+        with pytest.raises(TimeoutError):
+            listener.accept()

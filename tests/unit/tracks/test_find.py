@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from services.access.sources import ClipSources, UriRefused
 from services.contracts.card import Lineage, ModelCard, Weights
 from services.contracts.clip import ClipRef
 from services.contracts.errors import BadInput
@@ -179,10 +180,19 @@ def test_a_clip_that_is_not_the_one_named_is_refused(clip: Path, detectors: Dete
         find_tracks(TracksRequest(clip=wrong), detectors, str(tmp_path / "evidence"))
 
 
-@pytest.mark.parametrize("uri", ["file:///nowhere/clip.mp4", "memory://nowhere/clip.mp4", "nosuch://clip.mp4"])
-def test_a_clip_out_of_reach_is_refused(uri: str, detectors: Detectors, tmp_path: Path) -> None:
+def test_a_clip_that_is_not_there_is_refused(detectors: Detectors, tmp_path: Path) -> None:
+    gone = ClipRef(clip_id="0" * 64, uri="file:///nowhere/clip.mp4")
     with pytest.raises(BadInput, match="cannot be read"):
-        find_tracks(TracksRequest(clip=ClipRef(clip_id="0" * 64, uri=uri)), detectors, str(tmp_path))
+        find_tracks(TracksRequest(clip=gone), detectors, str(tmp_path))
+
+
+def test_a_clip_from_elsewhere_than_the_listed_sources_is_refused(
+    clip: Path, detectors: Detectors, tmp_path: Path
+) -> None:
+    sources = ClipSources.parse([str(tmp_path / "allowed")])
+    with pytest.raises(UriRefused):
+        find_tracks(TracksRequest(clip=refer(clip)), detectors, str(tmp_path / "evidence"), sources=sources)
+    assert not (tmp_path / "evidence").exists()
 
 
 def test_what_is_interrupted_leaves_nothing(clip: Path, detectors: Detectors, tmp_path: Path) -> None:

@@ -1,0 +1,1 @@
+"""Who may ask what, where clips may come from, and the record of every look-up."""
