@@ -5,7 +5,8 @@
 
 import re
 from collections.abc import Callable
-from typing import Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Protocol
 
 from services.access.sources import ClipSources
 from services.contracts.errors import BadInput
@@ -14,68 +15,143 @@ from services.contracts.tracks import TracksRequest, TracksResponse
 from services.endpoint import Service
 from services.settings import Settings
 
+if TYPE_CHECKING:
+    from services.action.recognize import ActionRecognizer
+    from services.identity.embed import FaceEmbedder
+    from services.models.pinned import PinnedModels
+    from services.observation.metrics import ServiceMetrics
+    from services.tracks.find import Detectors
+
 Progress = Callable[[str, float, float], None]
 """Told clip_id, seconds analysed, seconds in all."""
 
 
+class Load(Protocol):
+    """Makes a service ready: its weights verified, its metrics, when there are any, fed."""
+
+    def __call__(self, settings: Settings, *, metrics: "ServiceMetrics | None" = None) -> Service[Any]:
+        """Load what the settings name as they are now."""
+
+
 def load_tracks(
-    settings: Settings, *, sources: ClipSources | None = None, on_progress: Progress | None = None
+    settings: Settings,
+    *,
+    metrics: "ServiceMetrics | None" = None,
+    sources: ClipSources | None = None,
+    on_progress: Progress | None = None,
 ) -> Service[TracksRequest]:
     """Detectors, verified and ready, behind the tracks verb.
 
     Args:
         settings: Of this machine.
+        metrics: Told the stages' times.
         sources: Where clips may be read from; those of the settings when None.
         on_progress: Called a few times a second.
     """
-    from services.models.store import ModelStore
     from services.tracks.find import Detectors, find_tracks
 
-    detectors = Detectors.load(ModelStore(settings.models), device=settings.device)
+    detectors = Detectors.load(_models(settings), device=settings.device)
     allowed = ClipSources.parse(settings.clips) if sources is None else sources
 
     def answer(request: TracksRequest) -> Any:
-        return find_tracks(request, detectors, settings.evidence, sources=allowed, on_progress=on_progress)
+        return find_tracks(
+            request,
+            detectors,
+            settings.evidence,
+            sources=allowed,
+            on_progress=on_progress,
+            on_times=metrics.time_stages if metrics else None,
+        )
 
-    return Service("tracks", TracksRequest, answer)
+    return Service(
+        "tracks",
+        TracksRequest,
+        answer,
+        cards=(detectors.persons.card, detectors.faces.card),
+        warm_up=lambda: _look_at_nothing(detectors),
+    )
 
 
-def load_identity(settings: Settings) -> Service[TracksResponse]:
+def load_identity(settings: Settings, *, metrics: "ServiceMetrics | None" = None) -> Service[TracksResponse]:
     """The face embedder and the gallery behind the identity verb."""
     from services.gallery.store import Gallery
     from services.identity.embed import FaceEmbedder
     from services.identity.identify import identify_tracks
-    from services.models.store import ModelStore
+    from services.observation.metered import Metered
 
-    embedder = FaceEmbedder.load(ModelStore(settings.models), device=settings.device)
+    embedder = FaceEmbedder.load(_models(settings), device=settings.device)
+    if metrics:
+        embedder = replace(embedder, network=Metered(embedder.network, embedder.card.name, metrics))
     gallery = Gallery(settings.gallery)
 
     def answer(tracks: TracksResponse) -> Any:
         _require_own_evidence(tracks, settings)
         return identify_tracks(tracks, embedder, gallery)
 
-    return Service("identity", TracksResponse, answer)
+    return Service("identity", TracksResponse, answer, cards=(embedder.card,), warm_up=lambda: _embed_nothing(embedder))
 
 
-def load_action(settings: Settings) -> Service[TracksResponse]:
+def load_action(settings: Settings, *, metrics: "ServiceMetrics | None" = None) -> Service[TracksResponse]:
     """The action network behind the action verb."""
     from services.action.recognize import ActionRecognizer, recognize_actions
-    from services.models.store import ModelStore
+    from services.observation.metered import Metered
 
-    recognizer = ActionRecognizer.load(ModelStore(settings.models), device=settings.device)
+    recognizer = ActionRecognizer.load(_models(settings), device=settings.device)
+    if metrics:
+        recognizer = replace(recognizer, network=Metered(recognizer.network, recognizer.card.name, metrics))
 
     def answer(tracks: TracksResponse) -> Any:
         _require_own_evidence(tracks, settings)
         return recognize_actions(tracks, recognizer)
 
-    return Service("action", TracksResponse, answer)
+    return Service(
+        "action", TracksResponse, answer, cards=(recognizer.card,), warm_up=lambda: _rate_nothing(recognizer)
+    )
 
 
-def load_events(_settings: Settings) -> Service[EventsRequest]:
+def load_events(settings: Settings, *, metrics: "ServiceMetrics | None" = None) -> Service[EventsRequest]:
     """The join; it needs nothing loaded."""
     from services.events.join import join_events
 
     return Service("events", EventsRequest, join_events)
+
+
+def _models(settings: Settings) -> "PinnedModels":
+    from services.models.pinned import PinnedModels
+
+    return PinnedModels(settings.models, pins=settings.pins)
+
+
+# Engines compile a network when they first run it, which takes longer than any request should.
+
+
+def _look_at_nothing(detectors: "Detectors") -> None:
+    import numpy as np
+
+    picture = np.zeros((640, 640, 3), np.uint8)
+    detectors.persons.detect(picture, [(0, 0, 640, 640)], 1.0)
+    detectors.faces.detect(picture, 640)
+
+
+def _embed_nothing(embedder: "FaceEmbedder") -> None:
+    import numpy as np
+
+    side_px = embedder.chip.size_px
+    landmarks = np.array(embedder.chip.template, np.float32) * side_px
+    embedder.embed([(np.full((side_px, side_px, 3), 128, np.uint8), landmarks)])
+
+
+def _rate_nothing(recognizer: "ActionRecognizer") -> None:
+    import numpy as np
+
+    from services.perception.windows import MOTION_CHANNELS, ClipWindow
+
+    spec = recognizer.window
+    pictures = np.zeros((spec.frames, spec.size_px, spec.size_px, 3), np.uint8)
+    motion = np.zeros((spec.frames, MOTION_CHANNELS), np.float32)
+    recognizer.rate_windows(
+        [ClipWindow("nobody", 0.0, spec.duration_seconds, np.arange(spec.frames), pictures, motion)]
+    )
 
 
 def _require_own_evidence(tracks: TracksResponse, settings: Settings) -> None:
@@ -92,7 +168,7 @@ def _require_own_evidence(tracks: TracksResponse, settings: Settings) -> None:
         raise BadInput(f"{uri!r} is no evidence of this installation: analyse the clip again, with these services")
 
 
-LOADERS: dict[str, Callable[[Settings], Service[Any]]] = {
+LOADERS: dict[str, Load] = {
     "tracks": load_tracks,
     "identity": load_identity,
     "action": load_action,

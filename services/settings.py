@@ -1,8 +1,11 @@
 """Settings: where state lives on this machine and which device runs networks. Read from the environment."""
 
 import os
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from services.contracts.errors import BadUsage
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +22,10 @@ class Settings:
         promotions: The promotion log; see services.ledger.
         signing_key: This machine's private key; see services.signing.
         clips: Folders and urls a served `tracks` may read clips from; see services.access.sources. None by default.
+        audit: The audit log; see services.access.audit.
+        access: How a served API knows its callers: a file, `local`, or empty for not at all; see services.access.rules.
+        token: What the command line proves itself with at a served API.
+        pins: The only weights a task may use, sha256 by task; the champion where a task has none.
         key: Master keys of the gallery, base64, the current one first; see services.gallery.keys.
         key_file: A file that holds them; one beside the gallery when neither is given.
     """
@@ -32,6 +39,10 @@ class Settings:
     promotions: Path
     signing_key: Path
     clips: tuple[str, ...]
+    audit: Path
+    access: str
+    token: str | None = field(default=None, repr=False)
+    pins: dict[str, str] = field(default_factory=dict)
     key: str | None = field(default=None, repr=False)
     key_file: Path | None = None
 
@@ -41,8 +52,8 @@ def read_settings() -> Settings:
 
     `$WHODID_MODELS`, `$WHODID_GALLERY`, `$WHODID_EVIDENCE`, `$WHODID_ARCHIVE`, `$WHODID_GRAPH`,
     `$WHODID_DEVICE`, `$WHODID_PROMOTIONS` and `$WHODID_SIGNING_KEY` move single parts.
-    `$WHODID_CLIPS` is a list, with commas.
-    `$WHODID_KEY` or `$WHODID_KEY_FILE` seal the gallery.
+    `$WHODID_CLIPS` is a list, with commas; `$WHODID_AUDIT` moves the audit log, `$WHODID_ACCESS` names access rules.
+    `$WHODID_PINS` is a list of TASK=SHA256. `$WHODID_KEY` or `$WHODID_KEY_FILE` seal the gallery.
     """
     data = Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share")
     home = Path(os.environ.get("WHODID_HOME") or data / "whodid").expanduser().absolute()
@@ -56,6 +67,20 @@ def read_settings() -> Settings:
         promotions=Path(os.environ.get("WHODID_PROMOTIONS") or home / "promotions.jsonl"),
         signing_key=Path(os.environ.get("WHODID_SIGNING_KEY") or home / "keys" / "signing.pem"),
         clips=tuple(entry for entry in os.environ.get("WHODID_CLIPS", "").split(",") if entry),
+        audit=Path(os.environ.get("WHODID_AUDIT") or home / "audit.jsonl"),
+        access=os.environ.get("WHODID_ACCESS", ""),
+        token=os.environ.get("WHODID_TOKEN"),
+        pins=_read_pins(os.environ.get("WHODID_PINS", "")),
         key=os.environ.get("WHODID_KEY"),
         key_file=Path(os.environ["WHODID_KEY_FILE"]) if os.environ.get("WHODID_KEY_FILE") else None,
     )
+
+
+def _read_pins(text: str) -> dict[str, str]:
+    pins = {}
+    for entry in filter(None, text.split(",")):
+        task, separator, sha256 = entry.partition("=")
+        if not (task and separator and re.fullmatch(r"[0-9a-f]{64}", sha256)):
+            raise BadUsage(f"WHODID_PINS has {entry!r}: it is a list of TASK=SHA256, with commas")
+        pins[task] = sha256
+    return pins

@@ -17,10 +17,16 @@ from services.contracts.errors import MissingModel, WhodidError
 _LISTENING = re.compile(r"listening on (http://\S+)")
 _START_SECONDS = 120.0
 _STOP_SECONDS = 30.0
+_WATCH_SECONDS = 0.2
+# As infra/README.md asks for in a cluster: a trace and a request keep their ids from step to step.
+_PROPAGATED = "(?i)^traceparent$,(?i)^x-request-id$"
+# A process that ends more often than this within a minute is not restarted any more: something is wrong with it.
+_MOST_ENDS = 3
+_MINUTE_SECONDS = 60.0
 
 
 class Supervisor:
-    """Starts every service and the graph over them, and stops them all on the way out.
+    """Starts every service and the graph over them, starts again what ends, and stops them all on the way out.
 
     Use as a context: inside it every process accepts requests.
 
@@ -33,21 +39,37 @@ class Supervisor:
 
     def __init__(self, graph_file: str, *, port: int = 0, environment: Mapping[str, str] | None = None) -> None:
         self._graph_file, self._port = graph_file, port
-        self._environment = {"WHODID_CLIPS": os.getcwd(), **os.environ, **(environment or {})}
+        self._environment = {
+            "WHODID_CLIPS": os.getcwd(),
+            "PROPAGATE_HEADERS": _PROPAGATED,
+            **os.environ,
+            **(environment or {}),
+        }
         self._processes: dict[str, subprocess.Popen[str]] = {}
+        self._commands: dict[str, list[str]] = {}
+        self._ends: dict[str, list[float]] = {}
+        self._stopping, self._failed = threading.Event(), threading.Event()
+        self._failure = ""
+        self._watcher = threading.Thread(target=self._watch, daemon=True)
         self.url = ""
         """Where the graph answers, once entered."""
 
     def __enter__(self) -> Self:
         try:
-            listening = {name: self._start(name, ["--port", "0"]) for name in LOADERS}
-            routes = [f"{name}={url.get()}/v1/models/{name}:predict" for name, url in listening.items()]
+            starting = {name: self._start(name, ["--port", "0"]) for name in LOADERS}
+            urls = {name: process.get() for name, process in starting.items()}
+            routes = [f"{name}={url}/v1/models/{name}:predict" for name, url in urls.items()]
             options = [option for route in routes for option in ("--service", route)]
             graph = self._start("graph", ["--graph", self._graph_file, "--port", str(self._port), *options])
             self.url = graph.get()
         except BaseException:
             self._stop()
             raise
+        # Started again, a process takes the port it had: the graph looks for it there, and the clients for the graph.
+        for name, url in {**urls, "graph": self.url}.items():
+            command = self._commands[name]
+            command[command.index("--port") + 1] = url.rpartition(":")[2]
+        self._watcher.start()
         return self
 
     def __exit__(
@@ -56,20 +78,31 @@ class Supervisor:
         self._stop()
 
     def wait(self) -> None:
-        """Block until a process ends by itself, which none should.
+        """Block until a process has ended by itself too often to be started again.
 
         Raises:
-            WhodidError: Which one ended, and with what code.
+            WhodidError: Which one, and with what code.
         """
-        while True:
-            for name, process in self._processes.items():
-                if (code := process.poll()) is not None:
-                    raise WhodidError(f"{name} ended by itself with exit code {code}: see its last lines above")
-            time.sleep(0.2)
+        self._failed.wait()
+        raise WhodidError(self._failure)
 
     def pids(self) -> dict[str, int]:
         """Process ids by service name, `graph` among them."""
         return {name: process.pid for name, process in self._processes.items()}
+
+    def _watch(self) -> None:
+        while not self._stopping.wait(_WATCH_SECONDS):
+            for name, process in list(self._processes.items()):
+                if (code := process.poll()) is None:
+                    continue
+                now = time.monotonic()
+                self._ends[name] = [end for end in self._ends.get(name, []) if now - end < _MINUTE_SECONDS] + [now]
+                if len(self._ends[name]) > _MOST_ENDS:
+                    self._failure = f"{name} ended by itself with exit code {code}, again: see its last lines above"
+                    self._failed.set()
+                    return
+                sys.stderr.write(f"{name}: ended with exit code {code}, starting it again\n")
+                self._start(name, self._commands[name])
 
     def _start(self, name: str, arguments: Sequence[str]) -> "_Listening":
         process = subprocess.Popen(
@@ -81,11 +114,14 @@ class Supervisor:
             # Ctrl-C reaches this process alone, which then stops the others in order.
             start_new_session=True,
         )
-        self._processes[name] = process
+        self._processes[name], self._commands[name] = process, list(arguments)
         assert process.stderr is not None
         return _Listening(name, process, process.stderr)
 
     def _stop(self) -> None:
+        self._stopping.set()
+        if self._watcher.ident is not None:
+            self._watcher.join()
         for process in reversed(self._processes.values()):
             if process.poll() is None:
                 process.send_signal(signal.SIGTERM)

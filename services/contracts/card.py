@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from services.contracts.message import Message, Seconds, Sha256
+from services.contracts.message import Message, Seconds, Sha256, Unit
 
 Task = Literal["person_detection", "face_detection", "face_embedding", "action"]
 
@@ -82,6 +82,22 @@ class ActionCalibration(Message):
     minimum_seconds: float = Field(ge=0, description="Shorter segments are dropped.")
 
 
+class Reference(Message):
+    """How a model's answers were spread on the data it was measured on; live ones are compared with it."""
+
+    quantity: Literal["similarity", "probability"]
+    edges: tuple[float, ...] = Field(min_length=1, description="Between bins, growing; the outer bins are open.")
+    shares: tuple[Unit, ...] = Field(description="Of the answers, by bin; they sum to 1.")
+
+    @model_validator(mode="after")
+    def _one_share_a_bin(self) -> "Reference":
+        if len(self.shares) != len(self.edges) + 1 or list(self.edges) != sorted(set(self.edges)):
+            raise ValueError(f"{len(self.edges)} growing edges make {len(self.edges) + 1} bins, not {len(self.shares)}")
+        if abs(sum(self.shares) - 1) > 1e-6:
+            raise ValueError(f"shares sum to {sum(self.shares)}, not 1")
+        return self
+
+
 class Lineage(Message):
     """Where the weights came from: enough to find, or to make again, the exact bytes."""
 
@@ -108,6 +124,7 @@ class ModelCard(Message):
     window: WindowSpec | None = None
     classes: tuple[str, ...] = ()
     action: ActionCalibration | None = None
+    reference: Reference | None = None
     metrics: dict[str, float] = Field(default_factory=dict)
 
     @model_validator(mode="after")

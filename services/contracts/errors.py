@@ -27,3 +27,20 @@ class MissingModel(WhodidError):
 
     exit_code = 4
     http_status = 503
+
+
+class Busy(WhodidError):
+    """No room or not ready just now; the same request will do after `retry_after_seconds`."""
+
+    http_status = 503
+
+    def __init__(self, message: str, *, retry_after_seconds: int) -> None:
+        super().__init__(f"{message}; try again in {retry_after_seconds} s")
+        self.retry_after_seconds = retry_after_seconds
+
+
+class Refused(WhodidError):
+    """Everything could be read and measured, and the answer is no: a gate failed, a canary must be aborted."""
+
+    exit_code = 5
+    http_status = 409

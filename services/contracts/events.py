@@ -15,6 +15,7 @@ class Failure(Message):
     """The error body of a service; the router merges a soft branch's without marking it."""
 
     error: str
+    retry_after_seconds: int | None = Field(None, ge=0, description="There when the same request will do later.")
 
 
 class EventsRequest(Message):

@@ -5,7 +5,7 @@ import json
 
 from services.contracts.action import ActionResponse, ActionSegment
 from services.contracts.clip import ClipRef
-from services.contracts.errors import BadInput
+from services.contracts.errors import BadInput, Busy
 from services.contracts.events import Analysis, Event, EventsRequest, Failure, Provenance, TrackReport
 from services.contracts.identity import Identity, IdentityResponse
 from services.contracts.tracks import TracksResponse
@@ -27,8 +27,13 @@ def join_events(request: EventsRequest) -> Analysis:
 
     Raises:
         BadInput: Both branches failed, or they speak of different evidence.
+        Busy: A branch has no room just now.
     """
     identity, action = request.identity, request.action
+    for name, branch in (("identity", identity), ("action", action)):
+        if isinstance(branch, Failure) and branch.retry_after_seconds is not None:
+            # Half an answer where the whole one is a matter of seconds would be archived as if nothing better existed.
+            raise Busy(f"{name}: {branch.error}", retry_after_seconds=branch.retry_after_seconds)
     tracks = _agreed_tracks(identity, action)
     identities = (
         {answer.track_id: answer.identity for answer in identity.identities}

@@ -121,7 +121,7 @@ class ModelStore:
     def installed(self) -> list[StoredModel]:
         """Every model here, by name and version. Weights are not verified."""
         cards = self.root.glob(f"{'[0-9a-f]' * 64}/{CARD_FILE}")
-        return sorted(map(_read_card, cards), key=lambda model: (model.card.name, model.card.version))
+        return sorted(map(read_card, cards), key=lambda model: (model.card.name, model.card.version))
 
     def find(self, reference: str) -> StoredModel:
         """Look a model up by `name`, `name@version`, its weights' sha256, or the path of its card.json or folder.
@@ -134,7 +134,7 @@ class ModelStore:
         """
         if "/" in reference or reference.endswith(".json"):
             path = Path(reference)
-            return _read_card(path / CARD_FILE if path.is_dir() else path)
+            return read_card(path / CARD_FILE if path.is_dir() else path)
         if re.fullmatch(r"[0-9a-f]{64}", reference):
             return self._at(reference)
         name, _, version = reference.partition("@")
@@ -207,10 +207,16 @@ class ModelStore:
         path = self.root / sha256 / CARD_FILE
         if not path.is_file():
             raise MissingModel(f"no model with weights {sha256} in {self.root}; {FETCH_REMEDY}")
-        return _read_card(path)
+        return read_card(path)
 
 
-def _read_card(path: Path) -> StoredModel:
+def read_card(path: Path) -> StoredModel:
+    """Read a card.json; the weights beside it are not looked at.
+
+    Raises:
+        MissingModel: There is none.
+        BadInput: It is not a card.
+    """
     try:
         card = ModelCard.model_validate_json(path.read_bytes())
     except FileNotFoundError:
