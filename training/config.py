@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from services.contracts.card import WindowSpec
+from services.contracts.card import Task, WindowSpec
 from services.contracts.errors import BadUsage
 
 Share = Annotated[float, Field(gt=0, lt=1)]
@@ -102,6 +102,30 @@ class RegisterParams(Params):
     alias: str
 
 
+class StageParams(Params):
+    """Where a promotion to one stage leads, and what that place allows."""
+
+    overlays: tuple[str, ...] = Field(description="Folders whose models.yaml gets the pin.")
+    publish: str | None = Field(description="Models are copied here, by digest; None pins the registry's own uri.")
+    licences: tuple[str, ...] = Field(min_length=1, description="SPDX identifiers this deployment may use.")
+    clean_commit: bool = Field(description="Whether the run's commit must be known and without local changes.")
+
+
+class PromoteParams(Params):
+    """The gates of a promotion, and its stages by name."""
+
+    seed: int
+    bootstrap_draws: int = Field(gt=0)
+    heldout: str = Field(description="Scenes that champion and candidate are compared on.")
+    minimum_gain: float
+    tolerance: float = Field(ge=0)
+    subgroup_tolerance: float = Field(ge=0)
+    subgroup_minimum: int = Field(gt=0)
+    latency_ms: dict[Task, float]
+    size_mb: dict[Task, float]
+    stages: dict[str, StageParams]
+
+
 class Config(Params):
     """The whole of params.yaml; a field per stage."""
 
@@ -110,6 +134,7 @@ class Config(Params):
     evaluate: EvaluateParams
     export: ExportParams
     register_: RegisterParams = Field(alias="register")
+    promote: PromoteParams
 
 
 def read_config(path: Path = Path("params.yaml")) -> Config:

@@ -78,6 +78,37 @@ class Run:
             self.client.set_tag(self.run_id, name, value)
 
 
+@dataclass(frozen=True, slots=True)
+class ModelVersion:
+    """A registry entry.
+
+    Attributes:
+        name: Of the registered model.
+        version: Its number, a string.
+        run_id: The run that made it.
+        source: Uri of the folder with card and weights.
+        tags: `sha256`, `card_version` and `task`, as `register` left them.
+    """
+
+    name: str
+    version: str
+    run_id: str
+    source: str
+    tags: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class RunRecord:
+    """What the tracking store knows of a run; `inputs` maps each data input's name to its sha256."""
+
+    run_id: str
+    status: str
+    params: Mapping[str, str]
+    metrics: Mapping[str, float]
+    tags: Mapping[str, str]
+    inputs: Mapping[str, str]
+
+
 def find_origin(root: Path = Path()) -> Origin:
     """Read git, data.dvc and the packages of this process."""
     commit = _git(root, "rev-parse", "HEAD")
@@ -152,6 +183,87 @@ def register_version(run: Run, name: str, source: str, *, alias: str, tags: Mapp
     version = run.client.create_model_version(name, source, run.run_id, tags=dict(tags)).version
     run.client.set_registered_model_alias(name, alias, version)
     return str(version)
+
+
+def find_version(name: str, version: str) -> ModelVersion:
+    """A model version by its number, or by an alias.
+
+    Raises:
+        MissingModel: The registry does not know it.
+    """
+    from mlflow.exceptions import MlflowException
+
+    client = _client()
+    try:
+        found = (
+            client.get_model_version(name, version)
+            if version.isdigit()
+            else client.get_model_version_by_alias(name, version)
+        )
+    except MlflowException as fault:
+        raise MissingModel(
+            f"no version {version!r} of {name!r} in the registry {_tracking_uri()}: make one with `dvc repro`"
+        ) from fault
+    return ModelVersion(found.name, str(found.version), found.run_id or "", found.source or "", dict(found.tags))
+
+
+def fetch_version(version: ModelVersion, folder: Path) -> Path:
+    """Copy a version's files into `folder`.
+
+    Returns:
+        Where they lie.
+
+    Raises:
+        MissingModel: The artifact store does not have them.
+    """
+    from mlflow.artifacts import download_artifacts
+    from mlflow.exceptions import MlflowException
+
+    _client()
+    try:
+        return Path(download_artifacts(version.source, dst_path=str(folder), tracking_uri=_tracking_uri()))
+    except (MlflowException, OSError) as fault:
+        raise MissingModel(f"no files of {version.name}@{version.version} at {version.source}: {fault}") from fault
+
+
+def find_alias(name: str, alias: str) -> str | None:
+    """The version an alias points at."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return str(_client().get_model_version_by_alias(name, alias).version)
+    except MlflowException:
+        return None
+
+
+def move_alias(name: str, alias: str, version: str | None) -> None:
+    """Point an alias at a version; at none when None."""
+    if version is None:
+        _client().delete_registered_model_alias(name, alias)
+    else:
+        _client().set_registered_model_alias(name, alias, version)
+
+
+def read_run(run_id: str) -> RunRecord | None:
+    """A run's record; None when this tracking store does not know it."""
+    from mlflow.exceptions import MlflowException
+
+    if not os.environ.get("MLFLOW_TRACKING_URI") and not (LOCAL_FOLDER / "mlflow.db").is_file():
+        return None
+    try:
+        run = _client().get_run(run_id)
+    except MlflowException:
+        return None
+    logged = run.inputs.dataset_inputs if run.inputs else []
+    inputs = {each.dataset.name: {tag.key: tag.value for tag in each.tags} for each in logged}
+    return RunRecord(
+        run_id=run_id,
+        status=run.info.status,
+        params=dict(run.data.params),
+        metrics=dict(run.data.metrics),
+        tags={name: value for name, value in run.data.tags.items() if not name.startswith("mlflow.")},
+        inputs={name: tags.get("sha256", "") for name, tags in inputs.items()},
+    )
 
 
 def _client() -> "MlflowClient":

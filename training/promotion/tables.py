@@ -1,0 +1,56 @@
+"""Gates and deployments as people read them."""
+
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from training.promotion.deployments import Standing
+    from training.promotion.gates import Gate
+
+_PIPED_WIDTH = 160
+_GATE = "{:<4} {:<18} {:<62} {}"
+
+
+def print_gates_head() -> None:
+    """The heading of the gates' table."""
+    sys.stdout.write(_GATE.format("", "gate", "found", "required") + "\n")
+    sys.stdout.flush()
+
+
+def print_gate(gate: "Gate") -> None:
+    """One row, as soon as it is known: some gates take a minute."""
+    sys.stdout.write(_GATE.format("pass" if gate.passed else "FAIL", gate.name, gate.found, gate.required) + "\n")
+    sys.stdout.flush()
+
+
+def print_live(standing: Sequence["Standing"]) -> None:
+    """What serves where, since when, by whom."""
+    table = Table("stage", "task", "model", "sha256", "since", "by", "why", box=None, header_style="bold")
+    for each in standing:
+        deployment, change = each.deployment, each.change
+        version = f" (version {deployment.version})" if deployment.version else ""
+        table.add_row(
+            deployment.stage,
+            deployment.task,
+            f"{deployment.name}@{deployment.card_version}{version}",
+            deployment.sha256[:12],
+            each.since.astimezone().isoformat(timespec="seconds"),
+            change.who,
+            f"{change.kind}: {change.why}" + (f" [override: {change.override}]" if change.override else ""),
+        )
+        if each.canary:
+            canary = each.canary
+            table.add_row(
+                "",
+                "canary",
+                f"{canary.deployment.name}@{canary.deployment.card_version}",
+                canary.deployment.sha256[:12],
+                f"{canary.share_percent} %" if canary.share_percent else "shadow",
+                canary.who,
+                canary.why,
+            )
+    Console(width=None if sys.stdout.isatty() else _PIPED_WIDTH, highlight=False).print(table)

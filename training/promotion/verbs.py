@@ -1,0 +1,152 @@
+"""The verbs promote, rollback, live and canary of `whodid`. Thin; heavy libraries load when a verb runs."""
+
+import json
+import sys
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from services.contracts.errors import BadUsage
+
+if TYPE_CHECKING:
+    from training.promotion.deployments import Standing
+    from training.promotion.gates import Gate
+
+promote_app = typer.Typer(add_completion=False)
+rollback_app = typer.Typer(add_completion=False)
+live_app = typer.Typer(add_completion=False)
+canary_app = typer.Typer(add_completion=False, no_args_is_help=True, help="Share traffic with a new version; judge it.")
+
+WhyOption = Annotated[str, typer.Option("--why", help="Goes into the log beside your name.")]
+
+
+@promote_app.command()
+def promote(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Registered model.")],
+    version: Annotated[str, typer.Argument(metavar="VERSION", help="Its number in the registry, or an alias.")],
+    to: Annotated[str, typer.Option("--to", metavar="STAGE", help="local, staging or production.")],
+    why: WhyOption = "",
+    override: Annotated[str | None, typer.Option(help="Pass over failed gates, for this reason; it is logged.")] = None,
+    publish: Annotated[str | None, typer.Option(metavar="URL", help="Copy the model under this url.")] = None,
+    scenes: Annotated[Path | None, typer.Option(help="Held-out scenes to compare action networks on.")] = None,
+    pairs: Annotated[Path | None, typer.Option(help="CSV of pairs to compare face networks on.")] = None,
+    root: Annotated[Path | None, typer.Option(help="Folder the pairs' paths are relative to.")] = None,
+    reembedding_plan: Annotated[
+        Path | None, typer.Option(help="JSON (from, to, steps): how the gallery moves to another embedding space.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="JSON on stdout, for machines.")] = False,
+) -> None:
+    """Run the gates; when all pass, make this version the one that serves. Exit code 5: a gate said no."""
+    from services.contracts.errors import Refused
+    from services.settings import read_settings
+    from training.config import read_config
+    from training.promotion.tables import print_gate, print_gates_head
+    from training.stages.promote import Request, promote
+
+    gates: list[Gate] = []
+
+    def show(gate: "Gate") -> None:
+        gates.append(gate)
+        if not as_json:
+            print_gate(gate)
+
+    request = Request(
+        name,
+        version,
+        to,
+        why,
+        override,
+        publish,
+        pairs=pairs,
+        root=root,
+        scenes=scenes,
+        reembedding_plan=reembedding_plan,
+    )
+    if not as_json:
+        print_gates_head()
+    try:
+        change = promote(request, read_config(), read_settings(), on_gate=show)
+    except Refused:
+        if as_json:
+            _print_json({"promoted": False, "gates": [asdict(gate) for gate in gates]})
+        raise
+    if as_json:
+        _print_json({"promoted": True, **asdict(change)})
+        return
+    deployment = change.deployment
+    typer.echo(f"{deployment.name}@{deployment.card_version} serves {deployment.task} in {deployment.stage}")
+    if change.override:
+        typer.echo(f"failed gates were passed over: {change.override}")
+    if change.pins_commit:
+        typer.echo(f"pinned by commit {change.pins_commit[:12]}: push it")
+
+
+@rollback_app.command()
+def rollback(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The model, or the task, that serves now.")],
+    stage: Annotated[
+        str | None, typer.Option("--from", metavar="STAGE", help="Where, if it serves in several.")
+    ] = None,
+    why: WhyOption = "",
+) -> None:
+    """Restore the version that served before, in one step."""
+    from services.settings import read_settings
+    from training.config import read_config
+    from training.stages.promote import roll_back
+
+    change = roll_back(name, stage, why, read_config(), read_settings())
+    deployment = change.deployment
+    typer.echo(f"{deployment.name}@{deployment.card_version} serves {deployment.task} in {deployment.stage} again")
+    if change.pins_commit:
+        typer.echo(f"pinned by commit {change.pins_commit[:12]}: push it")
+
+
+@live_app.command()
+def live(
+    at: Annotated[str | None, typer.Option(metavar="TIME", help="ISO 8601; local time unless it says so.")] = None,
+    witness: Annotated[
+        str | None, typer.Option(metavar="N:SHA256", help="An end of the log seen earlier; it must be in it.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="JSON on stdout, for machines.")] = False,
+) -> None:
+    """What serves, or served at TIME, and who changed it: from the verified promotion log alone."""
+    from services.settings import read_settings
+    from training.promotion.deployments import PromotionLog
+    from training.promotion.tables import print_live
+
+    settings = read_settings()
+    standing = PromotionLog(settings).live(at=_parse_time(at), witness=witness)
+    if as_json:
+        _print_json([_describe(each) for each in standing.values()])
+    elif standing:
+        print_live(list(standing.values()))
+    else:
+        typer.echo(f"nothing had been promoted{f' by {at}' if at else ''} ({settings.promotions})")
+
+
+def _describe(standing: "Standing") -> dict[str, object]:
+    return {
+        **asdict(standing.deployment),
+        "since": standing.since.isoformat(),
+        "who": standing.change.who,
+        "why": standing.change.why,
+        "change": standing.change.kind,
+        "override": standing.change.override,
+        "canary": asdict(standing.canary) if standing.canary else None,
+    }
+
+
+def _parse_time(text: str | None) -> datetime | None:
+    if text is None:
+        return None
+    try:
+        return datetime.fromisoformat(text).astimezone(UTC)
+    except ValueError:
+        raise BadUsage(f"--at {text!r} is no time: write it like 2026-11-22T10:02:13+01:00") from None
+
+
+def _print_json(value: object) -> None:
+    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
