@@ -65,6 +65,7 @@ def log_json(service: str) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonFormatter(service))
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
+    logging.captureWarnings(True)
     # One line a request is ours; the libraries' own would say it again.
     for chatty in ("httpx", "uvicorn.access", "kserve", "kserve.trace"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
