@@ -12,6 +12,7 @@ from services.contracts.events import Analysis, Event
 from services.perception.decode import decode
 from services.perception.encode import write_mp4
 from services.perception.frame import Frame, Picture
+from services.reports.hiding import Rectangle, head_of, hide_person
 from services.reports.paths import BoxPath
 from services.reports.people import Person, gather_people, index_by_track
 from services.reports.plate import BACKGROUND, Plate, draw_plate, rgb_of
@@ -23,9 +24,6 @@ RATE_HZ = 12.5
 # Smaller clips are enlarged by a whole number, or the words would not fit in.
 SHORTEST_SIDE_PX = 240
 
-Rectangle = tuple[float, float, float, float]
-"""Left, top, right, bottom, pixels."""
-
 
 def annotate_clip(
     analysis: Analysis,
@@ -33,6 +31,7 @@ def annotate_clip(
     clip: Path,
     target: Path,
     *,
+    show_strangers: bool = False,
     on_progress: Callable[[float, float], None] | None = None,
 ) -> None:
     """Write the video, frame by frame, in bounded memory at any length.
@@ -45,6 +44,7 @@ def annotate_clip(
         paths: Boxes by track id, in pixels of `analysis.video`.
         clip: The file that was analysed.
         target: Where the MP4 goes.
+        show_strangers: Leave people who are not named as they are, instead of hiding them.
         on_progress: Told seconds done and seconds in all, after every frame.
 
     Raises:
@@ -60,7 +60,7 @@ def annotate_clip(
         at_rate_hz=RATE_HZ,
         longest_side_px=longest_px,
     ) as frames:
-        annotator = Annotator(analysis, paths)
+        annotator = Annotator(analysis, paths, show_strangers=show_strangers)
         annotated = _annotated(annotator, frames, video.end_seconds - video.start_seconds, on_progress)
         # Encoding is most of what a report costs, and people wait for it.
         write_mp4(annotated, target, preset="ultrafast")
@@ -98,10 +98,11 @@ class _Seen:
 class Annotator:
     """Draws on frames; remembers where each plate lay, so that it does not jump about."""
 
-    def __init__(self, analysis: Analysis, paths: Mapping[str, BoxPath]) -> None:
+    def __init__(self, analysis: Analysis, paths: Mapping[str, BoxPath], *, show_strangers: bool = False) -> None:
         """Prepare to draw `analysis`; `paths` are in pixels of its video."""
         self._analysis = analysis
         self._paths = paths
+        self._show_strangers = show_strangers
         self._person_of = index_by_track(gather_people(analysis))
         self._events: dict[str, list[Event]] = {}
         for event in sorted(analysis.events, key=lambda event: event.start_seconds):
@@ -122,6 +123,8 @@ class Annotator:
         canvas = np.empty((height_px + bar_px, width_px, 3), dtype=np.uint8)
         canvas[:height_px] = picture
         scene = canvas[:height_px]
+        if not self._show_strangers:
+            self._hide_strangers(scene, frame.pts_seconds)
         seen = self._people_at(frame.pts_seconds, width_px, height_px)
         thickness_px = max(2, round(min(width_px, height_px) / 240))
         for somebody in seen:
@@ -131,9 +134,20 @@ class Annotator:
         self._draw_bar(canvas[height_px:], frame.pts_seconds)
         return canvas
 
-    def _people_at(self, seconds: float, width_px: int, height_px: int) -> list[_Seen]:
+    def _hide_strangers(self, scene: Picture, seconds: float) -> None:
+        scale = self._scale_to(scene.shape[1], scene.shape[0])
+        for track_id, path in self._paths.items():
+            box = None if self._person_of[track_id].recognised else path.cover(seconds)
+            if box is not None:
+                left, top, right, bottom = (box * scale).tolist()
+                hide_person(scene, (left, top, right, bottom))
+
+    def _scale_to(self, width_px: int, height_px: int) -> NDArray[np.float64]:
         video = self._analysis.video
-        scale = np.array([width_px / video.width_px, height_px / video.height_px] * 2)
+        return np.array([width_px / video.width_px, height_px / video.height_px] * 2)
+
+    def _people_at(self, seconds: float, width_px: int, height_px: int) -> list[_Seen]:
+        scale = self._scale_to(width_px, height_px)
         seen = []
         for report in self._analysis.tracks:
             track = report.track
@@ -214,15 +228,6 @@ def _plain_bars(height_px: int, width_px: int, line_px: int) -> tuple[Picture, P
         bar[:line_px] = rgb_of(line_colour)
         bars.append(bar)
     return bars[0], bars[1]
-
-
-def head_of(box: Rectangle) -> Rectangle:
-    """Where in a person's box the head may be: the upper part; all of it for somebody lying down."""
-    left, top, right, bottom = box
-    width, height = right - left, bottom - top
-    if width > height:
-        return box
-    return left, top, right, top + min(height, max(0.22 * height, 0.5 * width))
 
 
 def places_of(

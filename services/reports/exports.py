@@ -1,22 +1,28 @@
 """The analysis in formats other tools read: AVA csv, MOTChallenge text, WebVTT.
 
-People are numbered 1, 2, ... in the order of `Analysis.tracks`, the same in AVA and MOT.
+Tracks are numbered 1, 2, ... in the order of `Analysis.tracks`, the same in AVA and MOT.
 """
 
 import csv
 import io
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import numpy as np
 
 from services.contracts.events import Analysis, Event
+from services.contracts.tracks import Video
 from services.reports.paths import BoxPath
-from services.reports.people import gather_people, index_by_track
 from services.reports.timecode import format_webvtt
 
 
-def ava_rows(analysis: Analysis, paths: Mapping[str, BoxPath], video_id: str) -> str:
+def ava_rows(
+    events: Iterable[Event],
+    video: Video,
+    numbers: Mapping[str, int],
+    paths: Mapping[str, BoxPath],
+    video_id: str,
+) -> str:
     """Actions once a second, in the columns of AVA v2.2, without a header line.
 
     video_id, timestamp, x1, y1, x2, y2, action, person_id. The timestamp is a whole second of the
@@ -25,17 +31,17 @@ def ava_rows(analysis: Analysis, paths: Mapping[str, BoxPath], video_id: str) ->
     numbers stand for AVA's own list. A second without a known action or box has no row.
 
     Args:
-        analysis: Whose events are written.
-        paths: Boxes by track id, in pixels of `analysis.video`.
+        events: Of one clip.
+        video: Its size.
+        numbers: person_id by track id.
+        paths: Boxes by track id, in pixels of `video`.
         video_id: First column; by custom the file name without its ending.
 
     Source: Gu et al. 2018, arXiv:1705.08421, and the dataset's csv description.
     """
-    video = analysis.video
     size = np.array([video.width_px, video.height_px] * 2, dtype=np.float64)
-    numbers = {report.track.track_id: number for number, report in enumerate(analysis.tracks, start=1)}
     rows = []
-    for event in analysis.events:
+    for event in events:
         seconds = np.arange(math.ceil(event.start_seconds), math.ceil(event.end_seconds), dtype=np.float64)
         in_view, values = paths[event.track_id].interpolate(seconds)
         shares = np.clip(values[:, :4] / size, 0, 1)
@@ -47,6 +53,11 @@ def ava_rows(analysis: Analysis, paths: Mapping[str, BoxPath], video_id: str) ->
         corners = [f"{share:.3f}" for share in box]
         writer.writerow([video_id, f"{second:04d}", *corners, action, number])
     return text.getvalue()
+
+
+def number_tracks(track_ids: Iterable[str]) -> dict[str, int]:
+    """person_id by track id: 1, 2, ... in the order given."""
+    return {track_id: number for number, track_id in enumerate(track_ids, start=1)}
 
 
 def mot_rows(analysis: Analysis, paths: Mapping[str, BoxPath]) -> Iterator[str]:
@@ -83,19 +94,22 @@ def _snap(path: BoxPath, start_seconds: float, rate_fps: float) -> BoxPath:
     return BoxPath(start_seconds + frames / rate_fps, path.boxes_px, path.confidences)
 
 
-def vtt_cues(analysis: Analysis) -> str:
-    """Subtitles of the clip: one cue an event, "subject: action", in the clip's own time.
+def vtt_cues(events: Iterable[Event], name_of: Callable[[Event], str]) -> str:
+    """Subtitles of a clip: one cue an event, "subject: action", in the clip's own time.
+
+    Args:
+        events: Of one clip.
+        name_of: What its person is called.
 
     Source: W3C WebVTT.
     """
-    people = index_by_track(gather_people(analysis))
 
     def cue(event: Event) -> str:
         times = f"{format_webvtt(event.start_seconds)} --> {format_webvtt(event.end_seconds)}"
-        words = f"{people[event.track_id].name}: {event.action.name.replace('_', ' ')}"
+        words = f"{name_of(event)}: {event.action.name.replace('_', ' ')}"
         return f"{event.event_id}\n{times}\n{_escape_cue(words)}\n"
 
-    ordered = sorted(analysis.events, key=lambda event: (event.start_seconds, event.end_seconds, event.event_id))
+    ordered = sorted(events, key=lambda event: (event.start_seconds, event.end_seconds, event.event_id))
     return "\n".join(["WEBVTT\n", *map(cue, ordered)])
 
 

@@ -1,6 +1,6 @@
 """report.html: the analysis of one clip on one page that needs nothing but itself."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -52,13 +52,14 @@ class ModelView:
     model: ModelRef | None
 
 
-def render_page(analysis: Analysis, faces: Mapping[str, Face], clip_name: str) -> str:
+def render_page(analysis: Analysis, faces: Mapping[str, Face], clip_name: str, *, show_strangers: bool = False) -> str:
     """Write the page.
 
     Args:
         analysis: What to show.
         faces: Best face by track id; tracks without one are left out.
         clip_name: The clip's file name, as its owner knows it.
+        show_strangers: Show the faces of people who are not named, too.
 
     Returns:
         A whole HTML document: no scripts, nothing fetched; the same arguments give the same text.
@@ -79,11 +80,12 @@ def render_page(analysis: Analysis, faces: Mapping[str, Face], clip_name: str) -
         analysis=analysis,
         clip_name=clip_name,
         title=title_of(people),
-        summary=_summarise(analysis),
+        summary=_summarise(people, analysis),
+        show_strangers=show_strangers,
         people=[
             PersonView(
                 person=person,
-                portrait=_portrait_of(person, faces),
+                portrait=_portrait_of(person, faces, show_strangers),
                 deeds=deeds_of(person, analysis),
                 lanes=lay_lanes(person, analysis.events, span, styles),
             )
@@ -111,18 +113,22 @@ def explain_identity(identity: Identity) -> str:
     return f"{start} {identity.similarity:.2f} {relation} the threshold {identity.threshold:.2f}."
 
 
-def _summarise(analysis: Analysis) -> str:
+def _summarise(people: Sequence[Person], analysis: Analysis) -> str:
     video = analysis.video
     length = format_clock(video.end_seconds - video.start_seconds)
-    people = count_of(len(gather_people(analysis)), "person", "people")
-    return f"{people}, {count_of(len(analysis.events), 'event')}, {length} of video"
+    recognised = sum(person.recognised for person in people)
+    told = [f"{count_of(recognised, 'person', 'people')} recognised"]
+    if others := len(people) - recognised:
+        # One person may leave and return as another track: how many people they are, nobody knows.
+        told.append(count_of(others, "other track"))
+    return ", ".join([*told, count_of(len(analysis.events), "event"), f"{length} of video"])
 
 
-def _portrait_of(person: Person, faces: Mapping[str, Face]) -> str | None:
+def _portrait_of(person: Person, faces: Mapping[str, Face], show_strangers: bool) -> str | None:
     seen = [faces[report.track.track_id] for report in person.tracks if report.track.track_id in faces]
     if not seen:
         return None
-    return encode_portrait(max(seen, key=lambda face: face.quality).chip, clear=person.recognised)
+    return encode_portrait(max(seen, key=lambda face: face.quality).chip, clear=person.recognised or show_strangers)
 
 
 def _list_models(analysis: Analysis) -> list[ModelView]:

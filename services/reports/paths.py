@@ -5,8 +5,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from services.perception.track import Track
+
 # A person unseen for longer may have walked anywhere: no box is better than an invented one.
 LONGEST_GAP_SECONDS = 1.0
+HIDDEN_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,5 +56,35 @@ class BoxPath:
         from_values, to_values = self._values(before), self._values(after)
         return in_view, from_values + share[:, None] * (to_values - from_values)
 
+    def cover(self, seconds: float) -> NDArray[np.float64] | None:
+        """Where the person may be at an instant, to hide them: rather too much than too little.
+
+        Unlike `interpolate` it bridges gaps of any length, and holds the first and the last box for
+        HIDDEN_SECONDS more, as people are there before they are first detected.
+
+        Returns:
+            (4,) xyxy px, or None where they are not in view.
+        """
+        if len(self.seconds) == 0:
+            return None
+        if not self.seconds[0] - HIDDEN_SECONDS <= seconds <= self.seconds[-1] + HIDDEN_SECONDS:
+            return None
+        after = int(np.clip(np.searchsorted(self.seconds, seconds), 0, len(self.seconds) - 1))
+        before = max(after - 1, 0)
+        gap = self.seconds[after] - self.seconds[before]
+        if gap > LONGEST_GAP_SECONDS:
+            # Nobody knows the way they went: both ends of it, and all between.
+            both = self.boxes_px[[before, after]]
+            return np.concatenate([both[:, :2].min(axis=0), both[:, 2:].max(axis=0)])
+        share = np.clip((seconds - self.seconds[before]) / gap, 0, 1) if gap > 0 else 1.0
+        here: NDArray[np.float64] = self.boxes_px[before] + share * (self.boxes_px[after] - self.boxes_px[before])
+        return here
+
     def _values(self, rows: NDArray[np.intp]) -> NDArray[np.float64]:
         return np.concatenate([self.boxes_px[rows], self.confidences[rows, None]], axis=1)
+
+
+def path_of(track: Track) -> BoxPath:
+    """A track of an evidence bundle as a path."""
+    confidences = np.clip(track.confidence.astype(np.float64), 0, 1)
+    return BoxPath(track.pts_seconds, track.boxes_px.astype(np.float64), confidences)

@@ -63,13 +63,37 @@ def load_font(size_px: int) -> ImageFont.FreeTypeFont:
     return ImageFont.truetype(BytesIO(files("services.reports").joinpath(FONT_FILE).read_bytes()), size_px)
 
 
+def spell(text: str) -> str:
+    r"""The text in letters that the font has: any other is spelt as its code, as in "\u5f20".
+
+    A font for every script is larger than the rest of the package; a box in place of a letter would make
+    everyone of that script one and the same person. The page and the files have the letters.
+    """
+    return "".join(letter if _has_glyph(letter) else _escape(letter) for letter in text)
+
+
+@lru_cache(maxsize=4096)
+def _has_glyph(letter: str) -> bool:
+    # Fonts answer for what they lack with one and the same box; U+FFFF is no character, so every font lacks it.
+    font = load_font(24)
+    return letter.isspace() or font.getmask(letter).getbbox() is None or bytes(font.getmask(letter)) != _missing(font)
+
+
+def _missing(font: ImageFont.FreeTypeFont) -> bytes:
+    return bytes(font.getmask("\uffff"))
+
+
+def _escape(letter: str) -> str:
+    return letter.encode("ascii", "backslashreplace").decode()
+
+
 def rgb_of(colour: str) -> tuple[int, ...]:
     """Red, green, blue of "#RRGGBB", 0 to 255."""
     return ImageColor.getrgb(colour)[:3]
 
 
 def _shorten(text: str, font: ImageFont.FreeTypeFont, longest_px: int) -> str:
-    one_line = " ".join(text.split()) or ELLIPSIS
+    one_line = spell(" ".join(text.split())) or ELLIPSIS
     if font.getlength(one_line) <= longest_px:
         return one_line
     kept = one_line

@@ -1,21 +1,21 @@
 """The report folder of one clip: all of it appears at once, or none of it does."""
 
 import errno
+import shutil
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-
-import numpy as np
 
 from services.contracts.errors import BadUsage, WhodidError
 from services.contracts.events import Analysis
 from services.perception.crop import cut_square, square_around
 from services.perception.evidence import Evidence, FaceCrop, open_evidence
 from services.reports.annotate import annotate_clip
-from services.reports.exports import ava_rows, mot_rows, vtt_cues
+from services.reports.exports import ava_rows, mot_rows, number_tracks, vtt_cues
 from services.reports.page import Face, render_page
-from services.reports.paths import BoxPath
+from services.reports.paths import path_of
+from services.reports.people import gather_people, index_by_track
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +51,7 @@ def write_report(
     clip: Path,
     folder: Path,
     *,
+    show_strangers: bool = False,
     on_progress: Callable[[float, float], None] | None = None,
 ) -> ReportPaths:
     """Write everything people and tools read of one analysis.
@@ -62,6 +63,8 @@ def write_report(
         analysis: What was found.
         clip: The file that was analysed.
         folder: Of this clip alone; made, or replaced if it is an earlier report.
+        show_strangers: Leave people who are not named as they are, in the page and in the video: only for those
+            who may see the clip itself.
         on_progress: Told seconds of video annotated and seconds in all.
 
     Raises:
@@ -77,7 +80,7 @@ def write_report(
             fresh = Path(workshop, "new")
             fresh.mkdir()
             with open_evidence(analysis.evidence.uri, analysis.evidence.sha256) as evidence:
-                _write_files(analysis, evidence, clip, _paths_in(fresh), on_progress)
+                _write_files(analysis, evidence, clip, _paths_in(fresh), show_strangers, on_progress)
             _refuse_foreign(folder)
             _exchange(fresh, folder, Path(workshop, "old"))
     except Exception as fault:
@@ -85,6 +88,23 @@ def write_report(
             raise WhodidError(f"no space left to write {folder}: free some, or choose another --out") from fault
         raise
     return _paths_in(folder)
+
+
+def remove_report(folder: Path, clip_id: str) -> bool:
+    """Delete the report of a clip, unless something else lies there by now.
+
+    Returns:
+        Whether there was one.
+    """
+    try:
+        held = Analysis.model_validate_json((folder / FILE_NAMES["analysis"]).read_bytes())
+        _refuse_foreign(folder)
+    except (OSError, ValueError, BadUsage):
+        return False
+    if held.clip.clip_id != clip_id:
+        return False
+    shutil.rmtree(folder)
+    return True
 
 
 def _paths_in(folder: Path) -> ReportPaths:
@@ -119,32 +139,33 @@ def _write_files(
     evidence: Evidence,
     clip: Path,
     paths: ReportPaths,
+    show_strangers: bool,
     on_progress: Callable[[float, float], None] | None,
 ) -> None:
-    boxes = {report.track.track_id: _boxes_of(evidence, report.track.track_id) for report in analysis.tracks}
+    boxes = {report.track.track_id: path_of(evidence.track(report.track.track_id)) for report in analysis.tracks}
+    people = index_by_track(gather_people(analysis))
     faces = {
-        report.track.track_id: _best_face(crops)
+        report.track.track_id: choose_face(crops)
         for report in analysis.tracks
         if (crops := evidence.faces(report.track.track_id))
     }
     paths.analysis.write_bytes(analysis.model_dump_json(indent=2).encode() + b"\n")
     paths.events.write_bytes(b"".join(event.to_json() + b"\n" for event in analysis.events))
-    paths.page.write_text(render_page(analysis, faces, clip.name), encoding="utf-8", newline="\n")
-    paths.ava.write_text(ava_rows(analysis, boxes, clip.stem), encoding="utf-8", newline="\n")
+    paths.page.write_text(
+        render_page(analysis, faces, clip.name, show_strangers=show_strangers), encoding="utf-8", newline="\n"
+    )
+    numbers = number_tracks(boxes)
+    ava = ava_rows(analysis.events, analysis.video, numbers, boxes, clip.stem)
+    paths.ava.write_text(ava, encoding="utf-8", newline="\n")
     with paths.mot.open("w", encoding="utf-8", newline="\n") as file:
         file.writelines(mot_rows(analysis, boxes))
-    paths.vtt.write_text(vtt_cues(analysis), encoding="utf-8", newline="\n")
-    annotate_clip(analysis, boxes, clip, paths.video, on_progress=on_progress)
+    vtt = vtt_cues(analysis.events, lambda event: people[event.track_id].name)
+    paths.vtt.write_text(vtt, encoding="utf-8", newline="\n")
+    annotate_clip(analysis, boxes, clip, paths.video, show_strangers=show_strangers, on_progress=on_progress)
 
 
-def _boxes_of(evidence: Evidence, track_id: str) -> BoxPath:
-    track = evidence.track(track_id)
-    return BoxPath(
-        track.pts_seconds, track.boxes_px.astype(np.float64), np.clip(track.confidence.astype(np.float64), 0, 1)
-    )
-
-
-def _best_face(crops: list[FaceCrop]) -> Face:
+def choose_face(crops: list[FaceCrop]) -> Face:
+    """A track's best face, cut to what a portrait needs."""
     best = max(crops, key=lambda crop: crop.quality.overall)
     chip = cut_square(best.rgb, square_around(best.box_px, FACE_CONTEXT), FACE_SIDE_PX)
     return Face(chip, best.quality.overall)

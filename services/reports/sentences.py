@@ -48,9 +48,9 @@ def title_of(people: Sequence[Person]) -> str:
     strangers = sum(person.decision == "unknown" for person in people)
     doubtful = sum(person.decision == "abstained" for person in people)
     if strangers:
-        names.append(count_of(strangers, "unknown person", "unknown people"))
+        names.append(count_of(strangers, "track of somebody unknown", "tracks of unknown people"))
     if doubtful:
-        names.append(f"{count_of(doubtful, 'person', 'people')} we are not sure about")
+        names.append(f"{count_of(doubtful, 'track')} we are not sure about")
     if not names:
         return "Nobody was seen"
     joined = join_words(names)

@@ -3,10 +3,11 @@ import pytest
 
 from services.contracts.events import Analysis
 from services.perception.frame import Frame, Picture
-from services.reports.annotate import Annotator, bar_height_px, head_of, overlap, places_of
+from services.reports.annotate import Annotator, bar_height_px, overlap, places_of
+from services.reports.hiding import head_of
 from services.reports.paths import BoxPath
 from services.reports.people import gather_people
-from services.reports.plate import Plate, draw_plate, rgb_of
+from services.reports.plate import Plate, draw_plate, rgb_of, spell
 from tests.unit.reports.analyses import NOT_SURE, UNKNOWN, analysis_of, match
 
 GREY = 90
@@ -106,3 +107,42 @@ def test_long_names_are_cut_to_fit() -> None:
 def test_touching_is_not_overlapping() -> None:
     assert not overlap((0, 0, 10, 10), (10, 0, 20, 10))
     assert overlap((0, 0, 10, 10), (9, 9, 20, 20))
+
+
+def fine_detail(picture: Picture) -> float:
+    """Mean difference between neighbours: 85 in noise, next to nothing in blocks."""
+    return float(np.abs(np.diff(picture.astype(np.int16), axis=1)).mean())
+
+
+def noisy_frame(seconds: float = 1.0) -> Frame:
+    return Frame(np.random.default_rng(0).integers(0, 256, (360, 640, 3), dtype=np.uint8), seconds)
+
+
+@pytest.mark.parametrize("identity", [UNKNOWN, NOT_SURE])
+def test_who_is_not_named_is_hidden_and_who_is_named_is_not(identity) -> None:
+    analysis = analysis_with(match("ana"), identity)
+    paths = {"1": still(60, 150, 160, 330), "2": still(400, 150, 500, 330)}
+    picture = Annotator(analysis, paths).draw(noisy_frame())[:360]
+    before = noisy_frame().rgb
+    assert (picture[160:320, 70:150] == before[160:320, 70:150]).all()
+    assert fine_detail(picture[160:320, 410:490]) < 5
+    # Hair, hands and feet reach out of boxes.
+    assert fine_detail(picture[139:149, 410:490]) < 20 or fine_detail(picture[331:338, 410:490]) < 20
+    shown = Annotator(analysis, paths, show_strangers=True).draw(noisy_frame())[:360]
+    assert (shown[160:320, 410:490] == before[160:320, 410:490]).all()
+
+
+def test_strangers_are_hidden_before_they_are_found_and_while_they_are_lost() -> None:
+    analysis = analysis_with(UNKNOWN)
+    lost = BoxPath(np.array([1.0, 9.0]), np.array([[100.0, 150, 160, 330], [400.0, 150, 460, 330]]), np.ones(2))
+    for seconds in (0.2, 1.0, 5.0, 9.9):
+        hidden = Annotator(analysis, {"1": lost}).draw(noisy_frame(seconds))[:360]
+        left = 405 if seconds > 9 else 105
+        assert fine_detail(hidden[160:320, left : left + 50]) < 5, seconds
+    assert (Annotator(analysis, {"1": lost}).draw(noisy_frame(10.5))[:360] == noisy_frame().rgb).all()
+
+
+def test_names_in_other_scripts_are_spelt_and_never_boxes() -> None:
+    assert spell("Zoë Иван Ωmega") == "Zoë Иван Ωmega"
+    assert spell("张 wei") == "\\u5f20 wei"
+    assert not np.array_equal(draw_plate(Plate(("张",), None, 24, 300)), draw_plate(Plate(("李",), None, 24, 300)))

@@ -20,7 +20,11 @@ def moving_right(start: float, end: float, step: float = 0.2) -> BoxPath:
 
 def test_ava_is_at_whole_seconds_from_the_top_left() -> None:
     analysis = analysis_of([(match("ana"), 0, 6, [("walk", 0.5, 3.0, 0.8)])], size_px=(1000, 720))
-    rows = list(csv.reader(io.StringIO(ava_rows(analysis, {"1": moving_right(0, 6)}, "yard, east"))))
+    rows = list(
+        csv.reader(
+            io.StringIO(ava_rows(analysis.events, analysis.video, {"1": 1}, {"1": moving_right(0, 6)}, "yard, east"))
+        )
+    )
     assert rows == [
         ["yard, east", "0001", "0.200", "0.100", "0.250", "0.500", "walk", "1"],
         ["yard, east", "0002", "0.300", "0.100", "0.350", "0.500", "walk", "1"],
@@ -30,7 +34,7 @@ def test_ava_is_at_whole_seconds_from_the_top_left() -> None:
 def test_ava_has_no_row_where_nobody_was_seen() -> None:
     gone = BoxPath(np.array([0.0, 5.0]), np.tile([0.0, 0, 9, 9], (2, 1)), np.ones(2))
     analysis = analysis_of([(match("ana"), 0, 6, [("walk", 0, 6, 0.8)])])
-    rows = list(csv.reader(io.StringIO(ava_rows(analysis, {"1": gone}, "yard"))))
+    rows = list(csv.reader(io.StringIO(ava_rows(analysis.events, analysis.video, {"1": 1}, {"1": gone}, "yard"))))
     assert [row[1] for row in rows] == ["0000", "0005"]
 
 
@@ -57,7 +61,7 @@ def test_mot_survives_thirds() -> None:
 def test_vtt_is_what_a_parser_expects() -> None:
     name = "a --> b\n\n<b>&co"
     deeds = [("sit_down", 0.5, 2.0004, 0.8), ("walk", 3599.9996, 3700.25, 0.9)]
-    text = vtt_cues(analysis_of([(match(name), 0, 3700, deeds)], seconds=4000))
+    text = vtt_cues(analysis_of([(match(name), 0, 3700, deeds)], seconds=4000).events, lambda event: name)
     header, *cues = text.split("\n\n")
     assert header == "WEBVTT"
     assert len(cues) == 2
@@ -74,7 +78,7 @@ def test_vtt_is_what_a_parser_expects() -> None:
 
 
 def test_vtt_without_events_is_still_a_file() -> None:
-    assert vtt_cues(analysis_of([])).startswith("WEBVTT\n")
+    assert vtt_cues([], str).startswith("WEBVTT\n")
 
 
 def test_boxes_between_detections() -> None:

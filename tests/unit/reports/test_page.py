@@ -67,6 +67,21 @@ def test_strangers_face_is_reduced_before_it_is_stored(identity) -> None:
     assert all(image.size == (BLOCKS, BLOCKS) for image in stored)
 
 
+def test_strangers_face_is_shown_to_those_who_may_see_the_clip() -> None:
+    analysis = analysis_of([(UNKNOWN, 0, 6, [])])
+    page = Outline(render_page(analysis, {"1": Face(NOISE, 1)}, "yard.mp4", show_strangers=True))
+    assert all(min(image.size) > 96 for image in portraits(page))
+    assert "as they were recorded" in page.text
+
+
+def test_tracks_of_one_name_are_one_person_and_the_others_are_tracks() -> None:
+    people = [(match("ana"), 0, 2, []), (match("ana"), 3, 5, []), (match("ben"), 0, 5, [])]
+    page = page_of(analysis_of([*people, (UNKNOWN, 0, 1, []), (UNKNOWN, 2, 4, []), (NOT_SURE, 4, 5, [])]))
+    assert "2 people recognised, 3 other tracks" in page.text
+    assert "ana, ben, 2 tracks of unknown people and 1 track we are not sure about" in page.text
+    assert len([tag for tag, attributes in page.tags if attributes.get("class") == "who"]) == 5
+
+
 def test_recognised_face_is_clear() -> None:
     stored = portraits(page_of(analysis_of([(match("ana"), 0, 6, [])]), {"1": Face(NOISE, 1)}))
     assert stored
