@@ -14,6 +14,7 @@ from services.contracts.errors import BadInput, BadUsage
 
 NEWEST = "analyses"
 """The version of the tables that this code reads and writes; the last of services.archive.migrations."""
+EARLIER = ("first",)
 _BUSY_SECONDS = 60.0
 
 
@@ -134,6 +135,11 @@ class Database:
         with self._engine.begin() as connection:
             version = _version(connection)
         if version != NEWEST:
+            if version not in (None, *EARLIER):
+                raise BadInput(
+                    f"archive {self.location} has tables of version {version}, newer than this program: install the "
+                    "program that made it, or a later one"
+                )
             if not self.is_sqlite:
                 raise BadInput(
                     f"archive {self.location} has tables of version {version or 'none'}, this program needs {NEWEST}: "

@@ -5,6 +5,7 @@ import json
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,8 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
 from services.archive.database import Database
-from services.archive.moments import offset_of, start_of
+from services.archive.moments import offset_of, start_of, to_microseconds
+from services.archive.names import chunks_of, find_naming, replace_name
 from services.archive.query import (
     EventQuery,
     Sighting,
@@ -28,7 +30,6 @@ from services.contracts.errors import BadInput
 from services.contracts.events import Analysis, Event, Provenance, TrackReport
 from services.contracts.tracks import EvidenceRef, Video
 
-# SQLite takes no more than 32,766 values in one statement.
 _ROWS_AT_ONCE = 1000
 
 
@@ -130,30 +131,43 @@ class Archive:
         return read_sighting(found[0])
 
     def find_analyses(
-        self, *, subject_id: str | None = None, analysis_id: str | None = None, clip_id: str | None = None
+        self,
+        *,
+        subject_id: str | None = None,
+        analysis_id: str | None = None,
+        clip_id: str | None = None,
+        camera_id: str | None = None,
+        kept_from_before: datetime | None = None,
     ) -> list[AnalysisRecord]:
         """Analyses that fit everything asked, oldest first.
 
         Args:
-            subject_id: In which somebody was given this name, or came second to be given it.
+            subject_id: In which this name stands: as who it was, who came second, or why nobody was named.
             analysis_id: Its digest.
             clip_id: Of this clip.
+            camera_id: Of this camera.
+            kept_from_before: Whose clip ended before this moment; without a date, that came here before it.
         """
         if self._database.is_absent:
             return []
-        asked: list[sa.ColumnElement[bool]] = []
-        if subject_id is not None:
-            asked.append(ANALYSES.c.analysis_no.in_(_naming(subject_id)))
-        if analysis_id is not None:
-            asked.append(ANALYSES.c.analysis_id == analysis_id)
-        if clip_id is not None:
-            asked.append(ANALYSES.c.clip_id == clip_id)
+        equal = (
+            (ANALYSES.c.analysis_id, analysis_id),
+            (ANALYSES.c.clip_id, clip_id),
+            (ANALYSES.c.camera_id, camera_id),
+        )
+        chosen = sa.select(ANALYSES).where(*(column == asked for column, asked in equal if asked is not None))
+        if kept_from_before is not None:
+            chosen = chosen.where(ANALYSES.c.kept_from_us < to_microseconds(kept_from_before))
+        chosen = chosen.order_by(ANALYSES.c.analysis_no)
         with self._database.reading() as connection:
-            rows = connection.execute(sa.select(ANALYSES).where(*asked).order_by(ANALYSES.c.analysis_no)).all()
-            return [_read_analysis(connection, row) for row in rows]
+            parts = [chosen]
+            if subject_id is not None:
+                numbers = find_naming(connection, subject_id)
+                parts = [chosen.where(ANALYSES.c.analysis_no.in_(chunk)) for chunk in chunks_of(numbers)]
+            return [_read_analysis(connection, row) for part in parts for row in connection.execute(part).all()]
 
     def pseudonymise_subject(self, subject_id: str, pseudonym: str) -> int:
-        """Replace a name wherever the archive holds it, also where it only came second.
+        """Replace a name wherever the archive holds it, also where it only came second or is in a reason.
 
         Everything else stays: what was done, where and when, by somebody. Asking again changes nothing. Reports
         and evidence lie outside the archive: `find_analyses(subject_id=...)` says where, before this.
@@ -164,18 +178,7 @@ class Archive:
         if self._database.is_absent:
             return 0
         with self._database.writing() as connection:
-            numbers = list(connection.scalars(_naming(subject_id)))
-            named = 0
-            for chunk in _chunks(numbers):
-                for table in (EVENTS, TRACKS):
-                    for column in (table.c.runner_up_subject_id, table.c.subject_id):
-                        done = connection.execute(
-                            table.update()
-                            .where(table.c.analysis_no.in_(chunk), column == subject_id)
-                            .values({column: pseudonym})
-                        )
-                        if column is EVENTS.c.subject_id:
-                            named += done.rowcount
+            named = replace_name(connection, find_naming(connection, subject_id), subject_id, pseudonym)
         self._database.compact()
         return named
 
@@ -189,7 +192,7 @@ class Archive:
             return 0
         deleted = 0
         with self._database.writing() as connection:
-            for chunk in _chunks(analysis_ids):
+            for chunk in chunks_of(analysis_ids):
                 chosen = sa.select(ANALYSES.c.analysis_no).where(ANALYSES.c.analysis_id.in_(chunk))
                 deleted += connection.execute(EVENTS.delete().where(EVENTS.c.analysis_no.in_(chosen))).rowcount
                 connection.execute(ANALYSES.delete().where(ANALYSES.c.analysis_id.in_(chunk)))
@@ -261,6 +264,7 @@ def _track_row(analysis_no: int, report: TrackReport) -> dict[str, Any]:
         "track_id": report.track.track_id,
         "subject_id": report.identity.subject_id,
         "runner_up_subject_id": runner_up.subject_id if runner_up else None,
+        "reason": report.identity.reason,
         "start_seconds": report.track.start_seconds,
         "end_seconds": report.track.end_seconds,
     }
@@ -306,12 +310,6 @@ def _count_events(connection: sa.Connection, analysis_no: int) -> int:
     return connection.execute(count).scalar_one()
 
 
-def _naming(subject_id: str) -> sa.CompoundSelect[Any]:
-    """Numbers of the analyses that hold a name."""
-    columns = (TRACKS.c.subject_id, TRACKS.c.runner_up_subject_id)
-    return sa.union(*(sa.select(TRACKS.c.analysis_no).where(column == subject_id) for column in columns))
-
-
 def _read_analysis(connection: sa.Connection, row: sa.Row[Any]) -> AnalysisRecord:
     noted = sa.select(ARTEFACTS.c.kind, ARTEFACTS.c.uri).where(ARTEFACTS.c.analysis_no == row.analysis_no)
     found = connection.execute(noted.order_by(ARTEFACTS.c.uri)).all()
@@ -326,8 +324,3 @@ def _read_analysis(connection: sa.Connection, row: sa.Row[Any]) -> AnalysisRecor
         video=video_of(row),
         provenance=provenance,
     )
-
-
-def _chunks(values: Sequence[Any]) -> Iterator[Sequence[Any]]:
-    for start in range(0, len(values), _ROWS_AT_ONCE):
-        yield values[start : start + _ROWS_AT_ONCE]

@@ -2,7 +2,7 @@
 
 Digests are stored as bytes, half of their hexadecimal; what all events of an analysis share (clip, provenance,
 evidence) is stored once, beside it. Names of people stand in columns of their own (`subject_id`,
-`runner_up_subject_id`) and in no document, so that erasing somebody is an UPDATE.
+`runner_up_subject_id`, and `reason` where it says between whom) and in no document: erasing one is an UPDATE.
 """
 
 import sqlalchemy as sa
@@ -66,6 +66,7 @@ TRACKS = sa.Table(
     sa.Column("track_id", sa.String, primary_key=True),
     sa.Column("subject_id", sa.String),
     sa.Column("runner_up_subject_id", sa.String),
+    sa.Column("reason", sa.String, comment="Why nobody was named; may say between whom."),
     sa.Column("start_seconds", sa.Double, nullable=False),
     sa.Column("end_seconds", sa.Double, nullable=False),
     comment="Who was in view, whether or not anything they did became an event.",

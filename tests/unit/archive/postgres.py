@@ -73,7 +73,9 @@ def run_cluster(binaries: Path) -> Iterator[Cluster]:
     try:
         if os.geteuid() == 0:
             shutil.chown(folder, "nobody")
-        cluster.run("initdb", "-D", folder / "data", "-U", "whodid", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync")
+        cluster.run(
+            "initdb", "-D", folder / "data", "-U", "whodid", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync"
+        )
         cluster.start()
         yield cluster
         cluster.run("pg_ctl", "-D", folder / "data", "-m", "immediate", "-w", "stop")

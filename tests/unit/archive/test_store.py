@@ -68,6 +68,19 @@ def test_an_erased_name_is_nowhere_and_does_not_come_back(location: str) -> None
     assert {event.event_id for event in events} > {event.event_id for event in yard().events}
 
 
+def test_a_name_in_a_reason_is_erased_and_one_that_contains_it_is_not(location: str) -> None:
+    doubt = {"subject_id": None, "decision": "abstained", "reason": "ada and adam are too close to tell apart"}
+    identity = named("x").model_copy(update=doubt)
+    archive = Archive(location)
+    archive.record(analysis_of("doubt", [(identity, [("walk", 0.0, 1.0)])]))
+    assert len(archive.find_analyses(subject_id="ada")) == 1
+    assert archive.find_analyses(subject_id="Ad") == []
+    assert archive.pseudonymise_subject("ada", "erased-1") == 0
+    (sighting,) = archive.find_events()
+    assert sighting.event.identity.reason == "erased-1 and adam are too close to tell apart"
+    assert archive.find_analyses(subject_id="ada") == []
+
+
 def test_an_erased_name_is_on_no_page_of_the_file(tmp_path: Path) -> None:
     archive = Archive(tmp_path / "archive.db")
     name = "augusta-ada-byron-countess"

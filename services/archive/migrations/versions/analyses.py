@@ -109,6 +109,7 @@ def _create_tables() -> tuple[sa.Table, sa.Table, sa.Table]:
         sa.Column("track_id", sa.String, primary_key=True),
         sa.Column("subject_id", sa.String),
         sa.Column("runner_up_subject_id", sa.String),
+        sa.Column("reason", sa.String),
         sa.Column("start_seconds", sa.Double, nullable=False),
         sa.Column("end_seconds", sa.Double, nullable=False),
     )
