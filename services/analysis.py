@@ -7,8 +7,12 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+from services.access.audit import AuditLog
+from services.access.caller import Caller, local_user
 from services.access.sources import ANY_LOCAL_FILE
+from services.access.tokens import token_for
 from services.archive.store import Archive
 from services.client import SendRequest, analyze_clip, post_to, refer_to_clip
 from services.console import ProgressBars, print_events, warn
@@ -27,6 +31,7 @@ def analyze_clips(
     span_seconds: tuple[float, float | None],
     server: str | None,
     jobs: int,
+    purpose: str | None = None,
 ) -> int:
     """Analyse every clip, write its report, record its events and print what came of it.
 
@@ -40,6 +45,7 @@ def analyze_clips(
         span_seconds: From and to; to the end when the second is None.
         server: Url of a served graph; in this process when None.
         jobs: How many clips at a time.
+        purpose: Why, for the audit log.
 
     Returns:
         Exit code: 0, else the first failed clip's.
@@ -52,6 +58,7 @@ def analyze_clips(
         if "://" not in gallery and not Path(gallery).exists():
             raise BadInput(f"no gallery at {gallery}: enrol somebody first with `whodid enroll --gallery {gallery}`")
         settings = replace(settings, gallery=gallery)
+    caller, audit = local_user(purpose), AuditLog.open(settings)
     stop = threading.Event()
     with ProgressBars(unit="s") as bars, ThreadPoolExecutor(min(jobs, len(clips))) as pool:
         names = {}
@@ -65,6 +72,7 @@ def analyze_clips(
             reference = refer_to_clip(clip)
             names[reference.clip_id] = clip.name
             analysis = analyze_clip(send, reference, from_seconds=span_seconds[0], to_seconds=span_seconds[1])
+            audit.record("export", caller, subjects=_named(analysis), clip_id=reference.clip_id, form="report")
             write_report(
                 analysis,
                 clip,
@@ -75,9 +83,9 @@ def analyze_clips(
             return analysis
 
         send = (
-            post_to(server)
+            post_to(server, token=token_for(settings, server), purpose=purpose)
             if server
-            else run_here(settings, lambda clip_id, done, total: show(names[clip_id], done, total))
+            else run_here(settings, lambda clip_id, done, total: show(names[clip_id], done, total), caller=caller)
         )
         try:
             futures = [pool.submit(run, clip) for clip in clips]
@@ -92,21 +100,32 @@ def analyze_clips(
     return next((code for code in codes if code), 0)
 
 
-def run_here(settings: Settings, on_progress: Callable[[str, float, float], None] | None = None) -> SendRequest:
+def run_here(
+    settings: Settings,
+    on_progress: Callable[[str, float, float], None] | None = None,
+    *,
+    caller: Caller | None = None,
+) -> SendRequest:
     """Load the four services into this process, behind the graph file.
+
+    Args:
+        settings: Of this machine.
+        on_progress: Told clip_id, seconds done, seconds in all.
+        caller: On whose behalf; this process's user when None.
 
     Raises:
         MissingModel: A model is absent or not the one its card names.
     """
-    from services.assembly import LOADERS, load_tracks
+    from services.assembly import LOADERS, load_identity, load_tracks
     from services.graph.router import GraphExecutor
     from services.graph.spec import load_graph
     from services.graph.transports import LocalServices
 
-    services = [
-        load_tracks(settings, sources=ANY_LOCAL_FILE, on_progress=on_progress) if name == "tracks" else load(settings)
-        for name, load in LOADERS.items()
-    ]
+    own: dict[str, Any] = {
+        "tracks": load_tracks(settings, sources=ANY_LOCAL_FILE, on_progress=on_progress),
+        "identity": load_identity(settings, caller=caller),
+    }
+    services = [own[name] if name in own else load(settings) for name, load in LOADERS.items()]
     executor = GraphExecutor(
         load_graph(settings.graph), LocalServices({service.name: service.answer for service in services})
     )
@@ -116,6 +135,10 @@ def run_here(settings: Settings, on_progress: Callable[[str, float, float], None
         return reply.status, reply.body
 
     return send
+
+
+def _named(analysis: Analysis) -> set[str]:
+    return {event.identity.subject_id for event in analysis.events if event.identity.subject_id is not None}
 
 
 def _settle(clip: Path, future: Future[Analysis]) -> int:

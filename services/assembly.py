@@ -8,6 +8,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol
 
+from services.access.caller import Caller, current_caller
+from services.access.roles import Permission
 from services.access.sources import ClipSources
 from services.contracts.errors import BadInput
 from services.contracts.events import EventsRequest
@@ -54,6 +56,7 @@ def load_tracks(
     allowed = ClipSources.parse(settings.clips) if sources is None else sources
 
     def answer(request: TracksRequest) -> Any:
+        current_caller().require_camera(Permission.SEARCH, request.clip.camera_id)
         return find_tracks(
             request,
             detectors,
@@ -72,8 +75,17 @@ def load_tracks(
     )
 
 
-def load_identity(settings: Settings, *, metrics: "ServiceMetrics | None" = None) -> Service[TracksResponse]:
-    """The face embedder and the gallery behind the identity verb."""
+def load_identity(
+    settings: Settings, *, metrics: "ServiceMetrics | None" = None, caller: Caller | None = None
+) -> Service[TracksResponse]:
+    """The face embedder and the gallery behind the identity verb. Every look-up is recorded before it is answered.
+
+    Args:
+        settings: Of this machine.
+        metrics: Told the embedder's times.
+        caller: On whose behalf; each request's own caller when None.
+    """
+    from services.access.audit import AuditLog
     from services.gallery.store import Gallery
     from services.identity.embed import FaceEmbedder
     from services.identity.identify import identify_tracks
@@ -83,10 +95,23 @@ def load_identity(settings: Settings, *, metrics: "ServiceMetrics | None" = None
     if metrics:
         embedder = replace(embedder, network=Metered(embedder.network, embedder.card.name, metrics))
     gallery = Gallery(settings.gallery)
+    audit = AuditLog.open(settings)
 
     def answer(tracks: TracksResponse) -> Any:
+        current_caller().require_camera(Permission.SEARCH, tracks.clip.camera_id)
         _require_own_evidence(tracks, settings)
-        return identify_tracks(tracks, embedder, gallery)
+        found = identify_tracks(tracks, embedder, gallery)
+        matched = {each.identity.subject_id for each in found.identities if each.identity.subject_id is not None}
+        audit.record(
+            "lookup",
+            caller or current_caller(),
+            subjects=matched,
+            clip_id=tracks.clip.clip_id,
+            camera_id=tracks.clip.camera_id,
+            gallery=found.gallery.sha256,
+            people=len(found.identities),
+        )
+        return found
 
     return Service("identity", TracksResponse, answer, cards=(embedder.card,), warm_up=lambda: _embed_nothing(embedder))
 
@@ -101,6 +126,7 @@ def load_action(settings: Settings, *, metrics: "ServiceMetrics | None" = None) 
         recognizer = replace(recognizer, network=Metered(recognizer.network, recognizer.card.name, metrics))
 
     def answer(tracks: TracksResponse) -> Any:
+        current_caller().require_camera(Permission.SEARCH, tracks.clip.camera_id)
         _require_own_evidence(tracks, settings)
         return recognize_actions(tracks, recognizer)
 

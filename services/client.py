@@ -7,6 +7,7 @@ from pathlib import Path
 import httpx
 from pydantic import ValidationError
 
+from services.access.door import PURPOSE_HEADER
 from services.contracts.clip import ClipRef
 from services.contracts.errors import BadInput, BadUsage, MissingModel, WhodidError
 from services.contracts.events import Analysis, Failure
@@ -56,12 +57,23 @@ def analyze_clip(
     return Analysis.model_validate_json(body)
 
 
-def post_to(url: str) -> SendRequest:
-    """Send requests to a graph served at `url`."""
+def post_to(url: str, *, token: str | None = None, purpose: str | None = None) -> SendRequest:
+    """Send requests to a graph served at `url`.
+
+    Args:
+        url: Of the graph.
+        token: Proves who asks; see services.access.tokens.
+        purpose: Why they ask.
+    """
+    headers = {"content-type": "application/json"}
+    if token:
+        headers["authorization"] = f"Bearer {token}"
+    if purpose:
+        headers[PURPOSE_HEADER] = purpose
 
     def send(body: bytes) -> tuple[int, bytes]:
         try:
-            reply = httpx.post(url, content=body, headers={"content-type": "application/json"}, timeout=None)
+            reply = httpx.post(url, content=body, headers=headers, timeout=None)
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise BadUsage(f"no graph answers at {url}: {error}; start one with `whodid serve`") from error
         return reply.status_code, reply.content
@@ -74,6 +86,8 @@ def _refusal(status: int, body: bytes) -> WhodidError:
         message = Failure.model_validate_json(body).error
     except ValidationError:
         message = f"the graph answered {status}: {body[:200].decode(errors='replace')}"
+    if status in (401, 403, 429):
+        return BadUsage(f"{message} ({status})")
     for kind in (BadUsage, BadInput, MissingModel):
         if kind.http_status == status:
             return kind(message)

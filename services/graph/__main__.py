@@ -9,12 +9,14 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from services.access.door import PROPAGATED, Door
 from services.contracts.errors import BadUsage, WhodidError
 from services.graph.headers import compile_patterns
 from services.graph.router import GraphExecutor
 from services.graph.server import GraphServer
 from services.graph.spec import load_graph, parse_graph
 from services.graph.transports import HttpServices
+from services.settings import read_settings
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -69,12 +71,16 @@ def _service(option: str) -> tuple[str, str]:
 async def _serve(options: argparse.Namespace) -> None:
     graph = load_graph(options.graph) if options.graph else parse_graph(options.graph_json)
     timeouts = graph.router_timeouts
+    door = Door.open(read_settings())
+    propagate = compile_patterns(os.environ.get("PROPAGATE_HEADERS"))
     with HttpServices(dict(options.service), timeout_seconds=timeouts.service_client) as services:
         server = GraphServer(
             GraphExecutor(graph, services),
             timeouts,
-            propagate=compile_patterns(os.environ.get("PROPAGATE_HEADERS")),
+            # Each service behind this one asks for itself who calls.
+            propagate=(*propagate, PROPAGATED) if door else propagate,
             max_body_bytes=int(options.max_body_mib * 2**20),
+            door=door,
         )
         stop = asyncio.Event()
         loop = asyncio.get_running_loop()

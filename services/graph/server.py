@@ -9,6 +9,8 @@ from collections.abc import Callable, Sequence
 
 from aiohttp import web
 
+from services.access.door import Door, Refusal
+from services.access.roles import Permission
 from services.graph.gojson import encode
 from services.graph.headers import Headers, propagated
 from services.graph.router import GraphExecutor, Reply
@@ -33,6 +35,7 @@ class GraphServer:
             dropped and the connection closed without a response, as the router does; `serverIdle` closes idle ones.
         propagate: Which request headers travel on to the services.
         max_body_bytes: A larger request is refused with 413, unread.
+        door: Whom to let in; everybody when None, as the router does.
     """
 
     def __init__(
@@ -42,7 +45,9 @@ class GraphServer:
         *,
         propagate: Sequence[re.Pattern[str]] = (),
         max_body_bytes: int,
+        door: Door | None = None,
     ) -> None:
+        self._door = door
         self._executor = executor
         self._timeouts = timeouts
         self._propagate = propagate
@@ -85,19 +90,25 @@ class GraphServer:
     async def _handle(self, request: web.Request) -> web.Response:
         loop = asyncio.get_running_loop()
         started_seconds = loop.time()
+        raw_headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in request.raw_headers]
         try:
+            if self._door is not None:
+                self._door.admit(Permission.SEARCH, raw_headers, peer=request.remote or "unknown")
             async with asyncio.timeout(_limit_seconds(self._timeouts.server_read)):
                 body = await _read_body(request, self._max_body_bytes)
         except _BodyTooLarge:
             limit_mib = self._max_body_bytes / 2**20
             fault = f"the request body is larger than {limit_mib:g} MiB; send clips by reference, not by value"
             return web.Response(status=413, body=encode({"error": fault}), headers={"Content-Type": "application/json"})
+        except Refusal as refusal:
+            return web.Response(
+                status=refusal.status,
+                body=encode({"error": refusal.error}),
+                headers={"Content-Type": "application/json", "Connection": "close", **dict(refusal.headers)},
+            )
         except TimeoutError:
             return _dropped(request, f"serverRead of {self._timeouts.server_read} s passed before it was complete")
-        headers = propagated(
-            ((name.decode("latin-1"), value.decode("latin-1")) for name, value in request.raw_headers),
-            self._propagate,
-        )
+        headers = propagated(raw_headers, self._propagate)
         reply = await self._run(body, headers)
         write_limit_seconds = _limit_seconds(self._timeouts.server_write)
         if write_limit_seconds is not None and loop.time() - started_seconds > write_limit_seconds:
