@@ -1,6 +1,5 @@
 """The `whodid` command. Thin: each verb reads its options, calls one room and says what came of it."""
 
-import json
 import signal
 import sys
 from pathlib import Path
@@ -10,6 +9,8 @@ from typing import Annotated, NoReturn
 import typer
 
 from services.contracts.errors import WhodidError
+from services.gallery_verbs import BasisOption, ExpiresOption, gallery_app, read_consent
+from services.options import GalleryOption, JsonOption, print_json
 from services.verbs import VerbGroup
 
 app = typer.Typer(
@@ -17,18 +18,14 @@ app = typer.Typer(
     help="Says who did what, from when to when, in surveillance clips, and which models said so.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    epilog="Exit codes: 0 done, 1 a fault of ours, 2 bad usage, 3 bad input, 4 missing or unverified model or data.",
+    epilog=(
+        "Exit codes: 0 done, 1 a fault of ours, 2 bad usage, 3 bad input, 4 missing or unverified model or data, "
+        "5 refused by a gate."
+    ),
 )
-gallery_app = typer.Typer(help="Who is enrolled.", no_args_is_help=True)
 models_app = typer.Typer(help="Which networks are here.", no_args_is_help=True)
 app.add_typer(gallery_app, name="gallery")
 app.add_typer(models_app, name="models")
-
-GalleryOption = Annotated[
-    str | None,
-    typer.Option("--gallery", metavar="G", help="Gallery file, or SQLAlchemy url."),
-]
-JsonOption = Annotated[bool, typer.Option("--json", help="JSON on stdout, for machines.")]
 
 
 @app.command()
@@ -64,73 +61,23 @@ def enroll(
     gallery: GalleryOption = None,
     folder: Annotated[Path | None, typer.Option(help="Enrol a folder: one sub-folder a subject.")] = None,
     face: Annotated[int | None, typer.Option(min=1, help="Which of several faces, from the left.")] = None,
+    duplicate: Annotated[bool, typer.Option("--duplicate", help="Though the face is enrolled under another name.")] = (
+        False
+    ),
+    basis: BasisOption = None,
+    expires: ExpiresOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Enrol SUBJECT from pictures or clips of their face."""
     from services.enrolment import enrol_files, enrol_folder
 
-    if folder is not None and subject is None:
-        enrol_folder(folder, gallery=gallery, as_json=as_json)
+    if folder is not None and subject is None and basis is None:
+        enrol_folder(folder, gallery=gallery, duplicate=duplicate, as_json=as_json)
     elif folder is None and subject is not None and files:
-        enrol_files(subject, files, gallery=gallery, face=face, as_json=as_json)
+        consent = read_consent(basis, expires)
+        enrol_files(subject, files, gallery=gallery, face=face, duplicate=duplicate, consent=consent, as_json=as_json)
     else:
         raise typer.BadParameter("give SUBJECT and at least one file, or --folder alone")
-
-
-@gallery_app.command("list")
-def gallery_list(gallery: GalleryOption = None, as_json: JsonOption = False) -> None:
-    """Everyone enrolled."""
-    from services.console import print_subjects
-    from services.gallery.store import Gallery
-    from services.settings import read_settings
-
-    subjects = Gallery(gallery or read_settings().gallery).list_subjects()
-    if as_json:
-        _print_json(
-            [{"subject_id": s.subject_id, "templates": s.templates, "best_quality": s.best_quality} for s in subjects]
-        )
-    else:
-        print_subjects(subjects)
-
-
-@gallery_app.command("show")
-def gallery_show(subject: str, gallery: GalleryOption = None, as_json: JsonOption = False) -> None:
-    """One subject's templates: where each came from and how good it is."""
-    from services.console import print_templates
-    from services.gallery.store import Gallery
-    from services.settings import read_settings
-
-    templates = Gallery(gallery or read_settings().gallery).read_templates(subject)
-    if as_json:
-        _print_json(
-            [
-                {
-                    "template_id": template.template_id,
-                    "quality": template.quality,
-                    "embedding_space": template.embedding.space,
-                    "source_sha256": template.source_sha256,
-                }
-                for template in templates
-            ]
-        )
-    else:
-        print_templates(templates)
-
-
-@gallery_app.command("remove")
-def gallery_remove(
-    subject: str,
-    gallery: GalleryOption = None,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
-) -> None:
-    """Erase a subject's templates and face crops from the gallery."""
-    from services.gallery.store import Gallery
-    from services.settings import read_settings
-
-    if not yes:
-        typer.confirm(f"Erase every template of {subject}?", abort=True)
-    erased = Gallery(gallery or read_settings().gallery).remove(subject)
-    typer.echo(f"erased {erased} templates of {subject}")
 
 
 @models_app.command("fetch")
@@ -142,18 +89,12 @@ def models_fetch(
     from services.models.pretrained import fetch
     from services.models.store import ModelStore
     from services.settings import read_settings
-    clips: Annotated[
-        list[str] | None,
-        typer.Option(metavar="FOLDER|URL", help="Where clips may be read from; repeat. The working folder by default."),
-    ] = None,
 
     with ProgressBars(unit="MB") as bars:
         fetched = fetch(
             ModelStore(read_settings().models),
             mirror=mirror,
             on_progress=lambda name, done, total: bars.advance_to(name, done / 1e6, total / 1e6),
-    if clips:
-        environment["WHODID_CLIPS"] = ",".join(clips)
         )
     for model in fetched:
         typer.echo(f"{model.card.name}@{model.card.version} {model.card.weights.sha256[:12]} verified")
@@ -199,12 +140,18 @@ def serve(
     port: Annotated[int, typer.Option(help="Where the graph listens on loopback; 0 takes a free one.")] = 8080,
     gallery: GalleryOption = None,
     graph: Annotated[Path | None, typer.Option(help="Another InferenceGraph file.")] = None,
+    clips: Annotated[
+        list[str] | None,
+        typer.Option(metavar="FOLDER|URL", help="Where clips may be read from; repeat. The working folder by default."),
+    ] = None,
 ) -> None:
     """Run the four services and the graph over HTTP on loopback, until Ctrl-C."""
     from services.settings import read_settings
     from services.supervisor import Supervisor
 
     environment = {"WHODID_GALLERY": gallery} if gallery else {}
+    if clips:
+        environment["WHODID_CLIPS"] = ",".join(clips)
     with Supervisor(str(graph or read_settings().graph), port=port, environment=environment) as supervisor:
         typer.echo(
             f"serving on {supervisor.url}: POST a TracksRequest, or `whodid analyze CLIP --server {supervisor.url}`"
@@ -220,7 +167,7 @@ def doctor(as_json: JsonOption = False) -> None:
 
     checks = examine()
     if as_json:
-        _print_json([{"check": c.name, "ok": c.ok, "found": c.found, "remedy": c.remedy} for c in checks])
+        print_json([{"check": c.name, "ok": c.ok, "found": c.found, "remedy": c.remedy} for c in checks])
     else:
         print_checks(checks)
     if not all(check.ok for check in checks):
@@ -243,10 +190,6 @@ def main() -> None:
 def _terminate(_signal: int, _frame: FrameType | None) -> NoReturn:
     # Unwinds like Ctrl-C, so that temporary files go and children stop.
     raise SystemExit(128 + signal.SIGTERM)
-
-
-def _print_json(value: object) -> None:
-    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ from services.archive.query import Sighting
 from services.contracts.events import Analysis
 from services.contracts.identity import Identity
 from services.diagnosis import Check
+from services.gallery.curation import EditSummary
 from services.gallery.store import SubjectSummary
 from services.gallery.template import Template
 
@@ -91,9 +92,31 @@ def print_events(title: str, analysis: Analysis) -> None:
 
 def print_subjects(subjects: Iterable[SubjectSummary]) -> None:
     """The gallery as a table on stdout."""
-    table = Table("subject", "templates", "best quality")
+    table = Table("subject", "templates", "best quality", "may be recognised")
     for subject in subjects:
-        table.add_row(escape(subject.subject_id), str(subject.templates), f"{subject.best_quality:.2f}")
+        consent = subject.consent
+        basis = "–" if consent is None else consent.basis
+        if consent is not None and consent.expires_at is not None:
+            until = f"{consent.expires_at:%Y-%m-%d}"
+            basis += f", expired {until}: not matched any more" if subject.expired else f", until {until}"
+        table.add_row(escape(subject.subject_id), str(subject.templates), f"{subject.best_quality:.2f}", escape(basis))
+    Console().print(table)
+
+
+def print_edits(edits: Iterable[EditSummary]) -> None:
+    """What was done to a gallery, as a table on stdout."""
+    table = Table("edit", "when (UTC)", "what", "subject", "into", "faces", "remark", "")
+    for edit in edits:
+        table.add_row(
+            str(edit.number),
+            f"{edit.at:%Y-%m-%d %H:%M:%S}",
+            edit.kind if edit.undoes is None else f"undo {edit.undoes}",
+            escape(edit.subject_id),
+            escape(edit.into or ""),
+            str(edit.faces or ""),
+            escape(edit.remark),
+            "undone" if edit.undone else "",
+        )
     Console().print(table)
 
 

@@ -45,7 +45,7 @@ def examine() -> list[Check]:
         *_packages(),
         *_models(settings),
         _graph(settings.graph),
-        _gallery(settings.gallery),
+        _gallery(settings),
         _disk(settings.models),
     ]
 
@@ -82,12 +82,20 @@ def _graph(path: Path) -> Check:
     return Check("graph", True, f"{path}: {', '.join(sorted(graph.services()))}")
 
 
-def _gallery(location: str) -> Check:
+def _gallery(settings: Settings) -> Check:
+    gallery = Gallery.open(settings)
     try:
-        subjects = Gallery(location).list_subjects()
+        subjects = gallery.list_subjects()
+        keys = gallery.keys.read() if subjects else None
     except WhodidError as error:
         return Check("gallery", False, str(error), "set WHODID_GALLERY to another file")
-    return Check("gallery", True, f"{location}: {len(subjects)} subjects")
+    expired = sum(subject.expired for subject in subjects)
+    found = f"{settings.gallery}: {len(subjects)} subjects"
+    if expired:
+        found += f", {expired} of them not matched any more: their consent has expired"
+    if keys is not None:
+        found += f", sealed with key {keys.current} of {keys.origin}"
+    return Check("gallery", True, found)
 
 
 def _disk(path: Path) -> Check:

@@ -16,6 +16,7 @@ from services.client import refer_to_clip
 from services.console import ProgressBars, print_enrolled
 from services.contracts.errors import BadInput
 from services.contracts.tracks import TracksRequest
+from services.gallery.edits import Consent
 from services.gallery.store import Gallery
 from services.gallery.template import Embedding, Template
 from services.identity.decide import MINIMUM_QUALITY
@@ -62,6 +63,12 @@ class Enroller:
             FaceEmbedder.load(store, device=settings.device),
             settings.evidence,
         )
+
+    @property
+    def one_person(self) -> float | None:
+        """Cosine from which two faces count as one person's; None for an embedder without calibration."""
+        calibration = self.embedder.card.identification
+        return None if calibration is None else calibration.threshold
 
     def make_templates(self, subject_id: str, path: Path, *, face: int | None = None) -> list[Template]:
         """Templates from one picture (one of them) or clip (up to five).
@@ -118,9 +125,25 @@ class Enroller:
 
 
 def enrol_files(
-    subject_id: str, files: Sequence[Path], *, gallery: str | None, face: int | None, as_json: bool
+    subject_id: str,
+    files: Sequence[Path],
+    *,
+    gallery: str | None,
+    face: int | None,
+    duplicate: bool,
+    consent: Consent | None,
+    as_json: bool,
 ) -> None:
     """Enrol one subject; either every file gives its templates or nothing is enrolled.
+
+    Args:
+        subject_id: The name to answer with.
+        files: Pictures or clips.
+        gallery: Path or url; the machine's own when None.
+        face: Which of several faces.
+        duplicate: Whether a face that is enrolled under another name is taken all the same.
+        consent: Why they may be recognised, and until when.
+        as_json: Print JSON instead of a table.
 
     Raises:
         BadInput: A file is refused; says which and why.
@@ -128,11 +151,21 @@ def enrol_files(
     settings = read_settings()
     enroller = Enroller.load(settings)
     made = [(path, template) for path in files for template in enroller.make_templates(subject_id, path, face=face)]
-    _store(Gallery(gallery or settings.gallery), made, as_json=as_json)
+    opened = Gallery.open(settings, gallery)
+    opened.enrol((template for _, template in made), duplicate_similarity=None if duplicate else enroller.one_person)
+    if consent is not None:
+        opened.set_consent(subject_id, consent)
+    _print(made, as_json=as_json)
 
 
-def enrol_folder(folder: Path, *, gallery: str | None, as_json: bool) -> None:
+def enrol_folder(folder: Path, *, gallery: str | None, duplicate: bool, as_json: bool) -> None:
     """Enrol everyone in a folder: each sub-folder is a subject, its files their faces.
+
+    Args:
+        folder: Of sub-folders.
+        gallery: Path or url; the machine's own when None.
+        duplicate: Whether a face that is enrolled under another name is taken all the same.
+        as_json: Print JSON instead of a table.
 
     Raises:
         BadInput: There is no sub-folder with files, or a file is refused; nothing is enrolled then.
@@ -147,11 +180,12 @@ def enrol_folder(folder: Path, *, gallery: str | None, as_json: bool) -> None:
         for done, path in enumerate(files, start=1):
             made += [(path, template) for template in enroller.make_templates(path.parent.name, path)]
             bars.advance_to("enrolling", done, len(files))
-    _store(Gallery(gallery or settings.gallery), made, as_json=as_json)
+    similarity = None if duplicate else enroller.one_person
+    Gallery.open(settings, gallery).enrol((template for _, template in made), duplicate_similarity=similarity)
+    _print(made, as_json=as_json)
 
 
-def _store(gallery: Gallery, made: Sequence[tuple[Path, Template]], *, as_json: bool) -> None:
-    gallery.enrol(template for _, template in made)
+def _print(made: Sequence[tuple[Path, Template]], *, as_json: bool) -> None:
     if as_json:
         rows = [
             {"subject_id": t.subject_id, "file": str(path), "quality": t.quality, "template_id": t.template_id}

@@ -36,6 +36,8 @@ class Template:
         chip_png: The face crop, so that another embedder can be enrolled without the picture.
         landmarks_px: (5, 2) float32, in the crop.
         source_sha256: Of the file it was enrolled from.
+        template_id: Digest of subject and vector when first made: enrolling the same picture twice makes one
+            template. Kept with what was stored, since a vector read back may differ in its last bits.
     """
 
     subject_id: str
@@ -44,8 +46,9 @@ class Template:
     chip_png: bytes
     landmarks_px: NDArray[np.float32]
     source_sha256: str
+    template_id: str = ""
 
-    @property
-    def template_id(self) -> str:
-        """Digest of subject and vector: enrolling the same picture twice makes one template."""
-        return hashlib.sha256(self.subject_id.encode() + b"\0" + self.embedding.vector.tobytes()).hexdigest()
+    def __post_init__(self) -> None:
+        if not self.template_id:
+            content = self.subject_id.encode() + b"\0" + self.embedding.vector.astype("<f4").tobytes()
+            object.__setattr__(self, "template_id", hashlib.sha256(content).hexdigest())

@@ -8,12 +8,14 @@ from numpy.typing import NDArray
 
 from services.contracts.card import IdentificationCalibration
 from services.contracts.identity import Candidate, Identity
-from services.gallery.store import Snapshot
+from services.gallery.snapshot import Ranked, Snapshot
 
 # A crop below this says more about blur and pose than about the person (see perception's quality parts).
 MINIMUM_QUALITY = 0.2
 # Votes for somebody else above this share mean the track may hold two people: naming one would be a guess.
 CONFLICT_SHARE = 0.25
+# Similarities are said, and compared, to as many digits as thresholds are calibrated to.
+_DIGITS = 4
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -34,7 +36,8 @@ def decide_identity(
 ) -> Identity:
     """Pool a track's faces by quality into one template and search the gallery with it.
 
-    A subject's similarity is that of its nearest template. At or above the calibrated threshold the
+    A subject's similarity is that of its nearest template, unless a face that was said not to be theirs
+    lies nearer: then they do not come into question. At or above the calibrated threshold the
     nearest subject matches, unless the runner-up is within the ambiguity margin or a good share of
     the track's single faces matches somebody else; then it abstains.
 
@@ -57,8 +60,12 @@ def decide_identity(
     qualities = np.array([face.quality for face in usable])
     vectors = np.stack([face.vector for face in usable])
     pooled = qualities @ vectors
-    best, *others = _rank_subjects(pooled / np.linalg.norm(pooled), gallery)
-    runner_up = others[0] if others else None
+    probes = np.concatenate([[pooled / np.linalg.norm(pooled)], vectors]).astype(np.float32)
+    to_track, *to_faces = gallery.similarities(probes)
+    ranked = gallery.rank(to_track)
+    if not ranked:  # whoever is near enough was said not to be on such faces
+        return Identity(subject_id=None, decision="unknown", threshold=threshold)
+    best, runner_up = _candidate(ranked[0]), _candidate(ranked[1]) if len(ranked) > 1 else None
 
     def answer(subject_id: str | None, decision: str, reason: str | None = None) -> Identity:
         return Identity.model_validate(
@@ -73,7 +80,7 @@ def decide_identity(
         )
 
     # Asked first: two people pooled resemble neither, and would pass for a stranger.
-    if _share_of_second(vectors, qualities, gallery, threshold) > CONFLICT_SHARE:
+    if _share_of_second([gallery.rank(row) for row in to_faces], qualities, threshold) > CONFLICT_SHARE:
         return answer(None, "abstained", "the track's faces match different subjects")
     if best.similarity < threshold:
         return answer(None, "unknown")
@@ -82,24 +89,14 @@ def decide_identity(
     return answer(best.subject_id, "match")
 
 
-def _share_of_second(
-    vectors: NDArray[np.float32], qualities: NDArray[np.float64], gallery: Snapshot, threshold: float
-) -> float:
+def _share_of_second(faces: Sequence[Sequence[Ranked]], qualities: NDArray[np.float64], threshold: float) -> float:
     """Share of the faces' quality that, face by face, matches another subject than most of it does."""
     votes: dict[str, float] = {}
-    for vector, quality in zip(vectors, qualities, strict=True):
-        nearest = _rank_subjects(vector, gallery)[0]
-        if nearest.similarity >= threshold:
-            votes[nearest.subject_id] = votes.get(nearest.subject_id, 0.0) + float(quality)
+    for ranked, quality in zip(faces, qualities, strict=True):
+        if ranked and round(ranked[0].similarity, _DIGITS) >= threshold:
+            votes[ranked[0].subject_id] = votes.get(ranked[0].subject_id, 0.0) + float(quality)
     return (sum(votes.values()) - max(votes.values(), default=0.0)) / float(qualities.sum())
 
 
-def _rank_subjects(vector: NDArray[np.float32], gallery: Snapshot) -> list[Candidate]:
-    """Subjects by similarity of their nearest template, nearest first; ties by name."""
-    nearest: dict[str, float] = {}
-    for subject_id, similarity in zip(gallery.subject_ids, gallery.vectors @ vector, strict=True):
-        nearest[subject_id] = max(nearest.get(subject_id, -1.0), float(similarity))
-    ranked = sorted(nearest.items(), key=lambda item: (-item[1], item[0]))
-    return [
-        Candidate(subject_id=name, similarity=round(min(max(similarity, -1.0), 1.0), 4)) for name, similarity in ranked
-    ]
+def _candidate(ranked: Ranked) -> Candidate:
+    return Candidate(subject_id=ranked.subject_id, similarity=round(ranked.similarity, _DIGITS))

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -106,7 +107,8 @@ def test_events_can_be_searched_and_a_second_analysis_adds_none(demo: Run, repos
 def test_a_subject_removed_is_a_stranger_from_then_on(demo: Run, repository: Path, tmp_path: Path) -> None:
     subject = next(e.identity.subject_id for e in demo.analysis.events if e.identity.subject_id)
     gallery = tmp_path / "gallery.db"
-    gallery.write_bytes(demo.gallery.read_bytes())
+    for suffix in ("", ".key"):
+        shutil.copy(f"{demo.gallery}{suffix}", f"{gallery}{suffix}")
     whodid("gallery", "remove", subject, "--yes", "--gallery", gallery)
     assert subject not in whodid("gallery", "list", "--gallery", gallery)
     (clip,) = (repository / "data/scenes/demo").glob("*.mp4")

@@ -69,5 +69,5 @@ def open_workplace(machine: Settings, stills: Path) -> Iterator[Workplace]:
         )
         enroller = Enroller.load(settings)
         made = [template for path in pictures for template in enroller.make_templates(path.parent.name, path)]
-        Gallery(settings.gallery).enrol(made)
+        Gallery.open(settings).enrol(made)
         yield Workplace(settings, folder, frozenset(template.subject_id for template in made))

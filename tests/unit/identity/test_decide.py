@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from services.contracts.card import IdentificationCalibration
 from services.contracts.identity import GalleryRef
-from services.gallery.store import Snapshot
+from services.gallery.snapshot import Snapshot
 from services.identity.decide import FaceObservation, decide_identity
 
 CALIBRATION = IdentificationCalibration(
