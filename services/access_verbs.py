@@ -7,10 +7,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from services.options import JsonOption
+from services.options import JsonOption, PurposeOption, print_json
 
 if TYPE_CHECKING:
     from services.access.audit import Record
+    from services.access.caller import Caller
+    from services.access.watchlist import Watchlist
+
+watchlist_app = typer.Typer(help="Names that two people have put on the watchlist.", no_args_is_help=True)
 
 
 def audit(
@@ -51,6 +55,68 @@ def token(
         raise typer.BadParameter(f"{role}: roles are viewer, analyst, enroller, admin, auditor")
     known = [grant for grant in grants if grant is not None]
     typer.echo(mint(read_settings(), name, known, valid_for=timedelta(hours=hours)))
+
+
+@watchlist_app.command("list")
+def watchlist_list(as_json: JsonOption = False) -> None:
+    """Names proposed, and names listed because a second person confirmed them."""
+    from dataclasses import asdict
+
+    listings = _watchlist().listings()
+    if as_json:
+        print_json([asdict(listing) for listing in listings])
+    for listing in [] if as_json else listings:
+        state = f"confirmed by {listing.confirmed_by}" if listing.confirmed_by else "awaits a second person"
+        typer.echo(f"{listing.subject_id}: proposed by {listing.proposed_by}, {state}")
+
+
+@watchlist_app.command("propose")
+def watchlist_propose(subject: str, purpose: PurposeOption = None) -> None:
+    """Propose SUBJECT, with a token in $WHODID_TOKEN."""
+    _watchlist().propose(subject, _person(purpose))
+
+
+@watchlist_app.command("confirm")
+def watchlist_confirm(subject: str, purpose: PurposeOption = None) -> None:
+    """Confirm SUBJECT, with the token of another person than proposed it."""
+    _watchlist().confirm(subject, _person(purpose))
+
+
+@watchlist_app.command("withdraw")
+def watchlist_withdraw(subject: str, purpose: PurposeOption = None) -> None:
+    """Take SUBJECT off, with a token in $WHODID_TOKEN."""
+    _watchlist().withdraw(subject, _person(purpose))
+
+
+def _watchlist() -> "Watchlist":
+    from services.access.audit import AuditLog
+    from services.access.watchlist import Watchlist
+    from services.settings import read_settings
+
+    return Watchlist(AuditLog.open(read_settings()))
+
+
+def _person(purpose: str | None) -> "Caller":
+    """Who `$WHODID_TOKEN` proves to be asking, and why.
+
+    Raises:
+        BadUsage: It proves nobody, or no purpose is given.
+    """
+    from dataclasses import replace
+
+    from services.access.rules import LOCAL, AccessRules
+    from services.access.tokens import TokenRefused, read_token
+    from services.contracts.errors import BadUsage
+    from services.settings import read_settings
+
+    settings = read_settings()
+    rules = AccessRules.read(replace(settings, access=settings.access or LOCAL))
+    if not settings.token or not purpose or rules is None:
+        raise BadUsage("two people must be told apart: give --purpose, and each their own token in WHODID_TOKEN")
+    try:
+        return replace(read_token(settings.token, rules.issuers), why=purpose)
+    except TokenRefused as refused:
+        raise BadUsage(f"WHODID_TOKEN: {refused}; `whodid token --role enroller --name NAME` makes one") from refused
 
 
 def _describe(record: "Record") -> dict[str, object]:

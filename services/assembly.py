@@ -94,7 +94,7 @@ def load_identity(
     embedder = FaceEmbedder.load(_models(settings), device=settings.device)
     if metrics:
         embedder = replace(embedder, network=Metered(embedder.network, embedder.card.name, metrics))
-    gallery = Gallery(settings.gallery)
+    gallery = Gallery.open(settings)
     audit = AuditLog.open(settings)
 
     def answer(tracks: TracksResponse) -> Any:

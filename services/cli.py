@@ -8,9 +8,10 @@ from typing import Annotated, NoReturn
 
 import typer
 
+from services.access_verbs import audit, token, watchlist_app
 from services.contracts.errors import WhodidError
 from services.gallery_verbs import BasisOption, ExpiresOption, gallery_app, read_consent
-from services.options import GalleryOption, JsonOption, print_json
+from services.options import GalleryOption, JsonOption, PurposeOption, print_json
 from services.verbs import VerbGroup
 
 app = typer.Typer(
@@ -26,6 +27,9 @@ app = typer.Typer(
 models_app = typer.Typer(help="Which networks are here.", no_args_is_help=True)
 app.add_typer(gallery_app, name="gallery")
 app.add_typer(models_app, name="models")
+app.add_typer(watchlist_app, name="watchlist")
+app.command()(audit)
+app.command()(token)
 
 
 @app.command()
@@ -38,6 +42,7 @@ def analyze(
     to_seconds: Annotated[float | None, typer.Option("--to", help="Stop here, in seconds.")] = None,
     server: Annotated[str | None, typer.Option(help="Send the clips to a graph served at this url.")] = None,
     jobs: Annotated[int, typer.Option(min=1, max=16, help="Clips analysed side by side.")] = 2,
+    purpose: PurposeOption = None,
 ) -> None:
     """Say who did what in each CLIP, and write a report folder for it."""
     from services.analysis import analyze_clips
@@ -50,6 +55,7 @@ def analyze(
         span_seconds=(from_seconds, to_seconds),
         server=server,
         jobs=jobs,
+        purpose=purpose,
     )
     raise typer.Exit(worst)
 
@@ -144,17 +150,25 @@ def serve(
         list[str] | None,
         typer.Option(metavar="FOLDER|URL", help="Where clips may be read from; repeat. The working folder by default."),
     ] = None,
+    anybody: Annotated[bool, typer.Option("--anybody", help="Answer requests without a token, too.")] = False,
 ) -> None:
     """Run the four services and the graph over HTTP on loopback, until Ctrl-C."""
+    from services.access.rules import LOCAL
+    from services.access.tokens import make_token_key
     from services.settings import read_settings
     from services.supervisor import Supervisor
 
-    environment = {"WHODID_GALLERY": gallery} if gallery else {}
+    settings = read_settings()
+    make_token_key(settings)
+    environment = {"WHODID_ACCESS": "" if anybody else settings.access or LOCAL}
+    if gallery:
+        environment["WHODID_GALLERY"] = gallery
     if clips:
         environment["WHODID_CLIPS"] = ",".join(clips)
-    with Supervisor(str(graph or read_settings().graph), port=port, environment=environment) as supervisor:
+    with Supervisor(str(graph or settings.graph), port=port, environment=environment) as supervisor:
         typer.echo(
-            f"serving on {supervisor.url}: POST a TracksRequest, or `whodid analyze CLIP --server {supervisor.url}`"
+            f"serving on {supervisor.url}: `whodid analyze CLIP --purpose WHY --server {supervisor.url}`, or POST a "
+            "TracksRequest" + ("" if anybody else " with a token (`whodid token --role analyst`)")
         )
         supervisor.wait()
 

@@ -5,6 +5,7 @@ The only importer of kserve, and only when serving: an analysis in one process n
 
 import argparse
 import asyncio
+import contextvars
 import json
 import logging
 import re
@@ -20,6 +21,8 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from pydantic import ValidationError
 
+from services.access.door import Door
+from services.access.gate import Gate
 from services.contracts.card import ModelCard
 from services.contracts.errors import Busy, WhodidError
 from services.contracts.message import Message
@@ -209,7 +212,8 @@ class Desk:
         try:
             loop = asyncio.get_running_loop()
             status, answer, retry_after_seconds, worked_seconds = await loop.run_in_executor(
-                self._workers, self._work, body, headers
+                # The context goes along: it holds who asks (services.access.caller).
+                self._workers, contextvars.copy_context().run, self._work, body, headers
             )
         finally:
             self._queue.leave(worked_seconds)
@@ -323,6 +327,9 @@ def _listen(desk: Desk, options: argparse.Namespace) -> None:
     rest = RESTServer("kserve.model_server:app", Plane(model_registry=repository), Versions(repository), options.port)
     rest.create_application()
     app.add_exception_handler(Refused, refuse)
+    door = Door.open(read_settings())
+    bounded = BodyLimit(app, _MAX_BODY_BYTES)
+    guarded = bounded if door is None else Gate(bounded, door)
     # kserve's own server always listens on every interface; ours listens where it is told.
     listener = socket.create_server((options.host, options.port))
     url = f"http://{options.host}:{listener.getsockname()[1]}"
@@ -332,7 +339,7 @@ def _listen(desk: Desk, options: argparse.Namespace) -> None:
         sys.stderr.write(f"listening on {url}\n")
         sys.stderr.flush()
     # No limit to the last requests' time: whoever stops the process has one, and kills.
-    Server(uvicorn.Config(BodyLimit(app, _MAX_BODY_BYTES), log_config=None)).run(sockets=[listener])
+    Server(uvicorn.Config(guarded, log_config=None)).run(sockets=[listener])
 
 
 class Refused(Exception):

@@ -12,6 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from services.access.audit import AuditLog
+from services.access.caller import current_caller
 from services.client import refer_to_clip
 from services.console import ProgressBars, print_enrolled
 from services.contracts.errors import BadInput
@@ -152,6 +154,7 @@ def enrol_files(
     enroller = Enroller.load(settings)
     made = [(path, template) for path in files for template in enroller.make_templates(subject_id, path, face=face)]
     opened = Gallery.open(settings, gallery)
+    _record(settings, made)
     opened.enrol((template for _, template in made), duplicate_similarity=None if duplicate else enroller.one_person)
     if consent is not None:
         opened.set_consent(subject_id, consent)
@@ -181,8 +184,14 @@ def enrol_folder(folder: Path, *, gallery: str | None, duplicate: bool, as_json:
             made += [(path, template) for template in enroller.make_templates(path.parent.name, path)]
             bars.advance_to("enrolling", done, len(files))
     similarity = None if duplicate else enroller.one_person
+    _record(settings, made)
     Gallery.open(settings, gallery).enrol((template for _, template in made), duplicate_similarity=similarity)
     _print(made, as_json=as_json)
+
+
+def _record(settings: Settings, made: Sequence[tuple[Path, Template]]) -> None:
+    subjects = {template.subject_id for _, template in made}
+    AuditLog.open(settings).record("enrol", current_caller(), subjects=subjects, templates=len(made))
 
 
 def _print(made: Sequence[tuple[Path, Template]], *, as_json: bool) -> None:

@@ -17,7 +17,7 @@ from services.ledger import Head, Ledger
 from services.settings import Settings
 from services.signing import open_signing_key, public_path, read_public_key
 
-Verb = Literal["lookup", "search", "enrol", "export", "change", "forget", "deny", "propose", "confirm"]
+Verb = Literal["lookup", "search", "enrol", "export", "change", "forget", "propose", "confirm", "withdraw"]
 
 
 class AuditFailed(WhodidError):
