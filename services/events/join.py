@@ -82,16 +82,21 @@ def _agreed_tracks(identity: IdentityResponse | Failure, action: ActionResponse 
     return answers[0]
 
 
-def _event(clip: ClipRef, segment: ActionSegment, identity: Identity, provenance: Provenance) -> Event:
+def identify_event(clip_id: str, segment: ActionSegment, identity: Identity, provenance: Provenance) -> str:
+    """The id of an event: the digest of what it says and who says so."""
     said = {
-        "clip_id": clip.clip_id,
+        "clip_id": clip_id,
         "segment": segment.model_dump(mode="json"),
         "identity": identity.model_dump(mode="json"),
         "provenance": provenance.model_dump(mode="json"),
     }
     canonical = json.dumps(said, sort_keys=True, separators=(",", ":")).encode()
+    return hashlib.sha256(canonical).hexdigest()
+
+
+def _event(clip: ClipRef, segment: ActionSegment, identity: Identity, provenance: Provenance) -> Event:
     return Event(
-        event_id=hashlib.sha256(canonical).hexdigest(),
+        event_id=identify_event(clip.clip_id, segment, identity, provenance),
         clip_id=clip.clip_id,
         track_id=segment.track_id,
         identity=identity,

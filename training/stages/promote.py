@@ -11,15 +11,18 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from shutil import copyfile
 
 import fsspec
 
 from services.contracts.card import ModelCard, Task
 from services.contracts.errors import BadInput, BadUsage, MissingModel, Refused
-from services.models.store import ModelStore, StoredModel
+from services.models.store import CARD_FILE, ModelStore, StoredModel
 from services.settings import Settings
+from services.signing import open_signing_key
 from training import runs
 from training.config import Config, StageParams
+from training.lineage.attestation import ATTESTATION_FILE, make_statement, seal
 from training.promotion.deployments import Change, Deployment, PromotionLog, Standing
 from training.promotion.gates import Gate, Proposal, run_gates
 from training.promotion.pins import PINS_FILE, check_unchanged, commit, read_pin, write_pin
@@ -127,6 +130,9 @@ def promote(request: Request, config: Config, settings: Settings, *, on_gate: Ca
             override=request.override if failed else None,
             gates=[asdict(gate) for gate in gates],
         )
+        run = runs.read_run(registered.run_id)
+        statement = seal(make_statement(card, run), open_signing_key(settings.signing_key))
+        candidate.weights_path.with_name(ATTESTATION_FILE).write_bytes(statement)
         if uri != registered.source:
             publish_model(candidate, uri)
         if adopted:
@@ -259,7 +265,7 @@ def read_candidate(folder: Path) -> StoredModel:
     Raises:
         MissingModel: There is no card in it.
     """
-    cards = sorted(folder.rglob("card.json"))
+    cards = sorted(folder.rglob(CARD_FILE))
     if len(cards) != 1:
         raise MissingModel(f"{folder} holds {len(cards)} model cards; a registered version has one card.json")
     return ModelStore(folder).find(str(cards[0]))
@@ -295,7 +301,8 @@ def publish_model(model: StoredModel, uri: str) -> None:
     try:
         filesystem, path = fsspec.core.url_to_fs(uri)
         filesystem.makedirs(path, exist_ok=True)
-        for file in (model.weights_path, model.weights_path.with_name("card.json")):
+        for name in (model.weights_path.name, CARD_FILE, ATTESTATION_FILE):
+            file = model.weights_path.with_name(name)
             filesystem.put_file(str(file), f"{path.rstrip('/')}/{file.name}")
     except (OSError, ImportError, ValueError) as fault:
         raise BadUsage(f"cannot publish to {uri}: {fault}; nothing was changed") from fault
@@ -320,7 +327,9 @@ def _serving_here(store: ModelStore, deployment: Deployment, model: StoredModel 
     task: Task = deployment.task  # type: ignore[assignment]  # the log keeps plain strings; the store checks it
     before = store.champions().get(task)
     if model is not None:
-        store.install(*model)
+        installed = store.install(*model)
+        # Beside the card, so that whoever has the weights has the signed statement of where they came from.
+        copyfile(model.weights_path.with_name(ATTESTATION_FILE), installed.weights_path.with_name(ATTESTATION_FILE))
     store.verify(store.find(deployment.sha256))
     store.set_champion(task, deployment.sha256)
     try:
