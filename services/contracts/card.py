@@ -35,14 +35,24 @@ class FaceChipSpec(Message):
     scale: float = Field(gt=0, description="Multiplied after the mean is subtracted.")
 
 
+View = Literal["person", "surroundings", "scene"]
+
+
 class WindowSpec(Message):
-    """The one sampling rule: `frames` pictures of a track, `rate_hz` apart, a window every stride."""
+    """The one sampling rule: `frames` pictures of what is viewed, `rate_hz` apart, a window every stride."""
 
     frames: int = Field(gt=1)
     rate_hz: float = Field(gt=0)
     stride_seconds: float = Field(gt=0)
     size_px: int = Field(gt=0, description="Side of the square body crop, letterboxed.")
     motion: bool = Field(description="Whether the network also reads the track's box motion.")
+    view: View = Field(
+        "person",
+        description=(
+            "person: the track's body strip, which follows it. surroundings: a still square of two body lengths "
+            "around each track. scene: the whole picture, letterboxed. The last two need the clip itself."
+        ),
+    )
 
     @property
     def duration_seconds(self) -> Seconds:

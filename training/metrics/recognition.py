@@ -129,6 +129,30 @@ def measure(clips: Sequence[LabelledClip], answers: Sequence[str | None], *, see
     }
 
 
+def measure_ratings(
+    clips: Sequence[LabelledClip], probabilities_NK: Floats, classes: Sequence[str], *, seed: int = 0
+) -> dict[str, object]:
+    """What else there is to say of a network that rates whole clips."""
+    from training.metrics.answers import score_answers
+
+    truth_N = np.array([list(classes).index(clip.action) for clip in clips])
+    groups_N = np.array([clip.group for clip in clips])
+    scores = score_answers(probabilities_NK, truth_N, groups_N, seed=seed)
+    return {
+        "auc": scores.auc,
+        "auc_ci95": [scores.auc_low, scores.auc_high],
+        "mean_class_accuracy": scores.mean_class,
+        "macro_f1": scores.macro_f1,
+        "calibration_error": scores.calibration_error,
+        "accuracy_of_surest_nine_tenths": scores.top1_of_surest,
+        "protocol": (
+            "a clip's answer is the likeliest action by the mean of logits over all windows of all views (the card "
+            "says which: the scene, or the surroundings of everyone followed, and the scene where nobody is); "
+            "intervals: bootstrap over groups, 1000 draws"
+        ),
+    }
+
+
 def answer_clip(clip: Path, detectors: "Detectors", recognizer: "ActionRecognizer", evidence_root: str) -> str | None:
     """What the person who moves most does, by the mean of their windows; None when nobody is followed."""
     from services.client import refer_to_clip
@@ -160,6 +184,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     from services.models.store import ModelStore
     from services.settings import read_settings
     from services.tracks.find import Detectors
+    from training.clips.recognizer import ClipRecognizer
     from training.metrics.models import find_model
 
     parser = argparse.ArgumentParser(prog="training.metrics.recognition", description="Accuracy on labelled clips.")
@@ -175,15 +200,24 @@ def main(arguments: Sequence[str] | None = None) -> None:
     unknown = sorted({clip.action for clip in clips} - set(card.classes))
     if unknown:
         raise BadInput(f"{card.name} knows {', '.join(card.classes)}; not {', '.join(unknown)} of {options.clips}")
-    recognizer = ActionRecognizer(card, load_network(card, weights_path, device=settings.device))
-    detectors = Detectors.load(ModelStore(settings.models), device=settings.device)
-    answers = []
+    network = load_network(card, weights_path, device=settings.device)
+    view = card.window.view if card.window else "person"
+    detectors = None if view == "scene" else Detectors.load(ModelStore(settings.models), device=settings.device)
+    answers: list[str | None] = []
+    rated: list[Floats] = []
     with ProgressBars(unit="clips") as bars:
         for done, clip in enumerate(clips):
             bars.advance_to("clips", done, len(clips))
-            answers.append(answer_clip(clip.path, detectors, recognizer, settings.evidence))
+            if view == "person" and detectors:
+                recognizer = ActionRecognizer(card, network)
+                answers.append(answer_clip(clip.path, detectors, recognizer, settings.evidence))
+            else:
+                rated.append(ClipRecognizer(card, network, detectors).rate(clip.path, settings.evidence))
+                answers.append(card.classes[int(rated[-1].argmax())])
         bars.advance_to("clips", len(clips), len(clips))
     answer = {"model": f"{card.name}@{card.version}", **measure(clips, answers, seed=options.seed)}
+    if rated:
+        answer |= measure_ratings(clips, np.stack(rated), card.classes, seed=options.seed)
     if options.json:
         sys.stdout.write(json.dumps(answer, indent=2) + "\n")
     else:

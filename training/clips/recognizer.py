@@ -1,0 +1,70 @@
+"""What happens in a whole clip, by a network that views surroundings or the scene rather than one person."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from services.contracts.card import ModelCard
+from services.contracts.errors import BadInput
+from services.models.engine import Network
+from services.perception.track import Track
+from training.clips.reader import read_strip
+from training.clips.views import cut_strip, request_strips
+
+if TYPE_CHECKING:
+    from services.tracks.find import Detectors
+
+_BATCH = 4
+
+
+class ClipRecognizer:
+    """A network and its card, rating whole clips.
+
+    Attributes:
+        card: Its window says what is viewed.
+    """
+
+    def __init__(self, card: ModelCard, network: Network, detectors: "Detectors | None") -> None:
+        """Take what is needed; `detectors` only where surroundings are viewed."""
+        if card.window is None or card.action is None:
+            raise BadInput(f"{card.name} has no window: it does not recognise actions")
+        self.card = card
+        self._window, self._temperature = card.window, card.action.temperature
+        self._network, self._detectors = network, detectors
+
+    def rate(self, path: Path, evidence_root: str) -> NDArray[np.float64]:
+        """Calibrated probabilities (K,): of the mean logits over all windows of all views.
+
+        Raises:
+            BadInput: The clip cannot be read.
+
+        Source: Wang et al. 2016, arXiv:1608.00859 (consensus before the softmax).
+        """
+        tracks = self._follow(path, evidence_root) if self._window.view == "surroundings" else []
+        logits = []
+        for request in request_strips(path, self._window, tracks):
+            windows = cut_strip(read_strip(request), self._window)
+            parts = [
+                self._network.run({"rgb": windows[start : start + _BATCH]})["logits"]
+                for start in range(0, len(windows), _BATCH)
+            ]
+            logits.append(np.concatenate(parts).mean(axis=0))
+        mean_K = np.mean(logits, axis=0, dtype=np.float64) / self._temperature
+        odds_K = np.exp(mean_K - mean_K.max())
+        probabilities_K: NDArray[np.float64] = odds_K / odds_K.sum()
+        return probabilities_K
+
+    def _follow(self, path: Path, evidence_root: str) -> Sequence[Track]:
+        from services.client import refer_to_clip
+        from services.contracts.tracks import TracksRequest
+        from services.perception.evidence import open_evidence
+        from services.tracks.find import find_tracks
+
+        if self._detectors is None:
+            raise BadInput(f"{self.card.name} views people's surroundings: detectors are needed to find them")
+        response = find_tracks(TracksRequest(clip=refer_to_clip(path)), self._detectors, evidence_root)
+        with open_evidence(response.evidence.uri, response.evidence.sha256) as evidence:
+            return evidence.tracks()
