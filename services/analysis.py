@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,9 @@ def analyze_clips(
     span_seconds: tuple[float, float | None],
     server: str | None,
     jobs: int,
+    camera_id: str | None = None,
+    started_at: datetime | None = None,
+    show_strangers: bool = False,
     purpose: str | None = None,
 ) -> int:
     """Analyse every clip, write its report, record its events and print what came of it.
@@ -45,6 +49,9 @@ def analyze_clips(
         span_seconds: From and to; to the end when the second is None.
         server: Url of a served graph; in this process when None.
         jobs: How many clips at a time.
+        camera_id: Which camera recorded them.
+        started_at: When second 0 was recorded; of one clip.
+        show_strangers: Do not hide people who are not named in the report.
         purpose: Why, for the audit log.
 
     Returns:
@@ -53,6 +60,8 @@ def analyze_clips(
     twins = [stem for stem, count in Counter(clip.stem for clip in clips).items() if count > 1]
     if twins:
         raise BadUsage(f"several clips are called {twins[0]!r} and would share {out / twins[0]}: analyse them apart")
+    if started_at is not None and len(clips) > 1:
+        raise BadUsage(f"{len(clips)} clips did not all start at {started_at.isoformat()}: analyse them apart")
     settings = read_settings()
     if gallery is not None:
         if "://" not in gallery and not Path(gallery).exists():
@@ -69,14 +78,17 @@ def analyze_clips(
             bars.advance_to(name, done, total)
 
         def run(clip: Path) -> Analysis:
-            reference = refer_to_clip(clip)
+            reference = refer_to_clip(clip, camera_id=camera_id, started_at=started_at)
             names[reference.clip_id] = clip.name
             analysis = analyze_clip(send, reference, from_seconds=span_seconds[0], to_seconds=span_seconds[1])
             audit.record("export", caller, subjects=_named(analysis), clip_id=reference.clip_id, form="report")
+            # Recorded first: no report lies anywhere that the archive, and so an erasure, would not know of.
+            Archive(settings.archive).record(analysis, report_folder=out / clip.stem)
             write_report(
                 analysis,
                 clip,
                 out / clip.stem,
+                show_strangers=show_strangers,
                 on_progress=lambda done, total: show(f"{clip.name} report", done, total),
             )
             Archive(settings.archive).record(analysis)

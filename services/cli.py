@@ -9,6 +9,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from services.access_verbs import audit, token, watchlist_app
+from services.archive_verbs import archive_app, events, show
 from services.contracts.errors import WhodidError
 from services.gallery_verbs import BasisOption, ExpiresOption, gallery_app, read_consent
 from services.options import GalleryOption, JsonOption, PurposeOption, print_json
@@ -27,6 +28,9 @@ app = typer.Typer(
 models_app = typer.Typer(help="Which networks are here.", no_args_is_help=True)
 app.add_typer(gallery_app, name="gallery")
 app.add_typer(models_app, name="models")
+app.add_typer(archive_app, name="archive")
+app.command()(events)
+app.command()(show)
 app.add_typer(watchlist_app, name="watchlist")
 app.command()(audit)
 app.command()(token)
@@ -42,10 +46,18 @@ def analyze(
     to_seconds: Annotated[float | None, typer.Option("--to", help="Stop here, in seconds.")] = None,
     server: Annotated[str | None, typer.Option(help="Send the clips to a graph served at this url.")] = None,
     jobs: Annotated[int, typer.Option(min=1, max=16, help="Clips analysed side by side.")] = 2,
+    camera: Annotated[str | None, typer.Option(metavar="C", help="Which camera recorded them.")] = None,
+    started_at: Annotated[
+        str | None, typer.Option(metavar="ISO", help="When second 0 was recorded; local time without an offset.")
+    ] = None,
+    show_strangers: Annotated[
+        bool, typer.Option("--show-strangers", help="Do not hide who is not named: for those who may see the clip.")
+    ] = False,
     purpose: PurposeOption = None,
 ) -> None:
     """Say who did what in each CLIP, and write a report folder for it."""
     from services.analysis import analyze_clips
+    from services.history import parse_moment
 
     worst = analyze_clips(
         clips,
@@ -55,6 +67,9 @@ def analyze(
         span_seconds=(from_seconds, to_seconds),
         server=server,
         jobs=jobs,
+        camera_id=camera,
+        started_at=parse_moment(started_at) if started_at else None,
+        show_strangers=show_strangers,
         purpose=purpose,
     )
     raise typer.Exit(worst)
@@ -118,27 +133,6 @@ def models_install(folders: Annotated[list[Path], typer.Argument(metavar="FOLDER
         store.install(card, weights)
         store.set_champion(card.task, card.weights.sha256)
         typer.echo(f"{card.name}@{card.version} {card.weights.sha256[:12]} is champion of {card.task}")
-
-
-@app.command()
-def events(
-    who: Annotated[str | None, typer.Option(help="Only this subject's.")] = None,
-    did: Annotated[str | None, typer.Option(help="Only this action.")] = None,
-    clip: Annotated[str | None, typer.Option(help="Only this clip_id.")] = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Search every event analysed on this machine."""
-    from services.archive.query import EventQuery
-    from services.archive.store import Archive
-    from services.console import print_found
-    from services.settings import read_settings
-
-    found = Archive(read_settings().archive).find_events(EventQuery(subject_id=who, action=did, clip_id=clip))
-    if as_json:
-        for sighting in found:
-            sys.stdout.write(sighting.event.to_json().decode() + "\n")
-    else:
-        print_found(found)
 
 
 @app.command()

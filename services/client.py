@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 
 import httpx
@@ -17,8 +18,13 @@ SendRequest = Callable[[bytes], tuple[int, bytes]]
 _CHUNK_BYTES = 2**20
 
 
-def refer_to_clip(path: Path) -> ClipRef:
+def refer_to_clip(path: Path, *, camera_id: str | None = None, started_at: datetime | None = None) -> ClipRef:
     """Name a file by the digest of its bytes.
+
+    Args:
+        path: The file.
+        camera_id: Which camera recorded it, where that is known.
+        started_at: When its second 0 was recorded, likewise.
 
     Raises:
         BadInput: It is not a file that can be read.
@@ -30,7 +36,7 @@ def refer_to_clip(path: Path) -> ClipRef:
                 digest.update(chunk)
     except OSError as error:
         raise BadInput(f"cannot read clip {path}: {error.strerror}") from error
-    return ClipRef(clip_id=digest.hexdigest(), uri=path.resolve().as_uri())
+    return ClipRef(clip_id=digest.hexdigest(), uri=path.resolve().as_uri(), camera_id=camera_id, started_at=started_at)
 
 
 def analyze_clip(

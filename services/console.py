@@ -16,7 +16,7 @@ from rich.progress import (
     TextColumn,
     TimeRemainingColumn,
 )
-from rich.table import Table
+from rich.table import Column, Table
 
 from services.archive.query import Sighting
 from services.contracts.events import Analysis
@@ -87,7 +87,7 @@ def print_events(title: str, analysis: Analysis) -> None:
     console = Console()
     console.print(table)
     if not analysis.events:
-        console.print(f"no events; {len(analysis.tracks)} people were followed")
+        console.print(f"no events; {len(analysis.tracks)} tracks of people were followed")
 
 
 def print_subjects(subjects: Iterable[SubjectSummary]) -> None:
@@ -142,22 +142,31 @@ def print_templates(templates: Iterable[Template]) -> None:
     Console().print(table)
 
 
-def print_found(found: Iterable[Sighting]) -> None:
-    """Archived events as a table on stdout."""
-    table = Table("when", "camera", "clip", "who", "did", "from", "to", "event")
+def print_found(found: Iterable[Sighting], *, shown: int | None) -> None:
+    """Archived events as a table on stdout.
+
+    Args:
+        found: Events.
+        shown: Of how many at most they are a page; a full page says that there may be more.
+    """
+    # The id is for `whodid show`: of everything in a narrow terminal, it is not to be cut.
+    table = Table("when", "for", "camera", "who", "did", "clip", Column("event", no_wrap=True))
     for sighting in found:
         event = sighting.event
+        in_clip = format_seconds(event.start_seconds)
         table.add_row(
-            "–" if event.started_at is None else f"{event.started_at:%Y-%m-%d %H:%M:%S}Z",
+            in_clip if event.started_at is None else f"{event.started_at:%Y-%m-%d %H:%M:%SZ}",
+            f"{event.end_seconds - event.start_seconds:.1f} s",
             escape(event.camera_id or "–"),
-            escape(sighting.clip.uri.rsplit("/", 1)[-1]),
             escape(describe_identity(event.identity, event.track_id)),
             escape(event.action.name),
-            format_seconds(event.start_seconds),
-            format_seconds(event.end_seconds),
+            escape(sighting.clip.uri.rsplit("/", 1)[-1]),
             event.event_id[:12],
         )
-    Console().print(table)
+    console = Console()
+    console.print(table)
+    if table.row_count == shown:
+        console.print(f"{shown} shown; there may be more: --limit N --page 2, or --json for all")
 
 
 def print_checks(checks: Iterable[Check]) -> None:

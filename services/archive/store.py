@@ -44,6 +44,7 @@ class AnalysisRecord:
         reports: Every folder a report was written to, absolute.
         video: What was decoded; None where an old archive did not keep it.
         provenance: Which models, gallery and evidence spoke.
+        events: How many.
     """
 
     analysis_id: str
@@ -52,6 +53,7 @@ class AnalysisRecord:
     reports: tuple[Path, ...]
     video: Video | None
     provenance: Provenance
+    events: int
 
 
 class Archive:
@@ -323,4 +325,5 @@ def _read_analysis(connection: sa.Connection, row: sa.Row[Any]) -> AnalysisRecor
         reports=tuple(Path(uri) for kind, uri in found if kind == "report"),
         video=video_of(row),
         provenance=provenance,
+        events=_count_events(connection, row.analysis_no),
     )

@@ -11,6 +11,7 @@ Rectangle = tuple[float, float, float, float]
 # Four blocks across a head leave nothing to know a face by, and sixteen down a body still show what it does.
 BLOCKS_ACROSS_HEAD = 4
 SMALLEST_BLOCK_PX = 6
+BLOCKS_DOWN_PICTURE = 24
 # Detectors cut hair and feet off.
 MARGIN = 0.12
 
@@ -28,12 +29,23 @@ def hide_person(picture: Picture, box: Rectangle) -> None:
     right, bottom = min(width_px, int(box[2] + margin_px) + 1), min(height_px, int(box[3] + margin_px) + 1)
     if left >= right or top >= bottom:
         return
-    block_px = max(SMALLEST_BLOCK_PX, _head_side_px(box) / BLOCKS_ACROSS_HEAD)
-    region = Image.fromarray(picture[top:bottom, left:right])
+    _coarsen(picture[top:bottom, left:right], max(SMALLEST_BLOCK_PX, _head_side_px(box) / BLOCKS_ACROSS_HEAD))
+
+
+def hide_all(picture: Picture) -> None:
+    """Put blocks of mean colour over a whole picture, in place: some BLOCKS_DOWN_PICTURE from top to bottom.
+
+    A head as high as a sixth of the picture is still only as many blocks as a hidden person's.
+    """
+    _coarsen(picture, max(SMALLEST_BLOCK_PX, picture.shape[0] / BLOCKS_DOWN_PICTURE))
+
+
+def _coarsen(picture: Picture, block_px: float) -> None:
+    region = Image.fromarray(picture)
     blocks = (max(1, round(region.width / block_px)), max(1, round(region.height / block_px)))
     # Means, not samples: what is finer than a block is gone, and not hidden in it.
     coarse = region.resize(blocks, Image.Resampling.BOX)
-    picture[top:bottom, left:right] = np.asarray(coarse.resize(region.size, Image.Resampling.NEAREST))
+    picture[:] = np.asarray(coarse.resize(region.size, Image.Resampling.NEAREST))
 
 
 def head_of(box: Rectangle) -> Rectangle:
