@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
 from services.contracts.card import Weights, WindowSpec
 from services.contracts.errors import WhodidError
@@ -33,17 +33,38 @@ def export_onnx(network: nn.Module, window: WindowSpec, motion_values: int) -> b
     """
     rgb_NTHWC = torch.zeros(2, window.frames, window.size_px, window.size_px, 3, dtype=torch.uint8)
     motion_NTM = torch.zeros(2, window.frames, motion_values)
-    windows = torch.export.Dim("windows", min=1, max=4096)
-    with warnings.catch_warnings():
+    return _export(network, {"rgb": rgb_NTHWC, "motion": motion_NTM}, "logits")
+
+
+def export_embedder(network: nn.Module, size_px: int, *, second_channels: int = 0) -> bytes:
+    """Trace a face network with any number of chips; the same weights give the same bytes.
+
+    Args:
+        network: Reads float32 (N, 3, S, S), 0-255, and answers (N, D).
+        size_px: S.
+        second_channels: Of a second picture of the same side; 0 when the network reads none.
+
+    Returns:
+        An ONNX file with input `chips` (and `second`) and output `embeddings`, weights inside.
+    """
+    inputs = {"chips": torch.zeros(2, 3, size_px, size_px)}
+    if second_channels:
+        inputs["second"] = torch.zeros(2, second_channels, size_px, size_px)
+    return _export(network, inputs, "embeddings")
+
+
+def _export(network: nn.Module, inputs: dict[str, Tensor], output: str) -> bytes:
+    items = torch.export.Dim("windows", min=1, max=4096)
+    with warnings.catch_warnings(), torch.no_grad():
         # The exporter warns about its own parts, and about nn.LSTM's cache of flat weights.
         warnings.simplefilter("ignore")
         program = torch.onnx.export(
             network.eval(),
-            (rgb_NTHWC, motion_NTM),
+            tuple(inputs.values()),
             dynamo=True,
-            input_names=["rgb", "motion"],
-            output_names=["logits"],
-            dynamic_shapes=({0: windows}, {0: windows}),
+            input_names=list(inputs),
+            output_names=[output],
+            dynamic_shapes=tuple({0: items} for _ in inputs),
             opset_version=20,
             verbose=False,
         )

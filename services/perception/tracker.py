@@ -121,7 +121,7 @@ class Tracker:
         Args:
             seconds: pts of the picture; never before the last one's.
             boxes_px: (N, 4), each person once.
-            confidences: (N,).
+            confidences: (N,); 0 for somebody lost who was not detected but stands out from the scene.
             appearances: N histograms; None where there is none.
 
         Returns:
@@ -130,12 +130,14 @@ class Tracker:
         self.predict(seconds)
         self._pictures += 1
         sure = np.flatnonzero(confidences >= self._minimum_confidence)
-        unsure = np.flatnonzero(confidences < self._minimum_confidence)
+        unsure = np.flatnonzero((confidences < self._minimum_confidence) & (confidences > 0))
+        undetected = np.flatnonzero(confidences == 0)
 
         matches: dict[int, int] = {}
         self._match(self._tracks, sure, boxes_px, appearances, _LEAST_OVERLAP, matches)
         recent = [t for t in self._unmatched(matches) if seconds - t.seen_seconds < _OCCLUDED_SECONDS]
         self._match(recent, unsure, boxes_px, appearances, _LEAST_OVERLAP_UNSURE, matches)
+        self._match(self._unmatched(matches), undetected, boxes_px, appearances, _LEAST_OVERLAP_UNSURE, matches)
         self._entangle(matches, boxes_px)
         ended = self._disentangle(matches, boxes_px, appearances)
 

@@ -29,7 +29,7 @@ RATE_HZ = 10.0
 # Larger pictures are shrunk to it, so that 8K costs no more memory than full HD.
 LONGEST_SIDE_PX = 1920
 # Part of every bundle's name: raised whenever this code would write another bundle for the same clip and models.
-EVIDENCE_VERSION = 3
+EVIDENCE_VERSION = 4
 
 Progress = Callable[[str, float, float], None]
 """Told clip_id, seconds analysed, seconds in all."""
@@ -46,8 +46,13 @@ class Detectors:
     faces: FaceDetector
 
     @classmethod
-    def load(cls, store: ModelStore, *, device: str = "cpu") -> Self:
+    def load(cls, store: ModelStore, *, device: str = "cpu", threads: int = 0) -> Self:
         """Verify the champions and make them ready.
+
+        Args:
+            store: Where they are.
+            device: For the face detector; see services.models.engine.
+            threads: That one network may use; 0 for as many as there are cores.
 
         Raises:
             MissingModel: One is absent, or its bytes are not the ones its card names.
@@ -55,8 +60,8 @@ class Detectors:
         persons, faces = store.champion("person_detection"), store.champion("face_detection")
         # Only the CPU engine reads the person detector's format; `tracks` stays on the CPU in a cluster, too.
         return cls(
-            PersonDetector(load_network(persons.card, persons.weights_path), persons.card),
-            FaceDetector(load_network(faces.card, faces.weights_path, device=device), faces.card),
+            PersonDetector(load_network(persons.card, persons.weights_path, threads=threads), persons.card),
+            FaceDetector(load_network(faces.card, faces.weights_path, device=device, threads=threads), faces.card),
         )
 
     def refs(self) -> tuple[ModelRef, ...]:

@@ -1,11 +1,13 @@
-"""Which windows an epoch sees."""
+"""Which windows, and which faces, an epoch sees."""
+
+import math
 
 import torch
 from torch import Tensor
 
 
 def draw_balanced(action_N: Tensor, generator: torch.Generator) -> Tensor:
-    """Draw N rows with replacement, every action equally likely however rare.
+    """Draw N rows with replacement, every class equally likely however rare.
 
     Args:
         action_N: (N,) int64, none negative.
@@ -16,3 +18,32 @@ def draw_balanced(action_N: Tensor, generator: torch.Generator) -> Tensor:
     """
     counts_K = torch.bincount(action_N).float()
     return torch.multinomial(1 / counts_K[action_N], len(action_N), replacement=True, generator=generator)
+
+
+def draw_subjects(class_N: Tensor, subjects: int, pictures: int, generator: torch.Generator) -> Tensor:
+    """Order rows so that every `subjects` times `pictures` of them hold that many subjects with as many pictures each.
+
+    An epoch meets about as many rows as there are; subjects come in turn, however many pictures they have, and
+    those with too few repeat them.
+
+    Args:
+        class_N: (N,) int64, the subject of each row.
+        subjects: P, in a batch; fewer when there are not so many.
+        pictures: K, of each.
+        generator: Its state decides the draw.
+
+    Returns:
+        (about N,) int64 rows, whole batches.
+    """
+    by_subject = [torch.nonzero(class_N == subject).flatten() for subject in torch.unique(class_N)]
+    subjects = min(subjects, len(by_subject))
+    batches = max(1, round(len(class_N) / (subjects * pictures)))
+    turns = math.ceil(batches * subjects / len(by_subject))
+    queue = torch.cat([torch.randperm(len(by_subject), generator=generator) for _ in range(turns)]).tolist()
+    rows = []
+    for subject in queue[: batches * subjects]:
+        own = by_subject[subject]
+        repeats = math.ceil(pictures / len(own))
+        shuffled = torch.cat([own[torch.randperm(len(own), generator=generator)] for _ in range(repeats)])
+        rows.append(shuffled[:pictures])
+    return torch.cat(rows)

@@ -128,29 +128,29 @@ def draw_body(canvas: Canvas, subject: Subject, skeleton: Skeleton, project: "Pr
         cloth = ACCENT if subject.two_tone else TOP
         sleeve = cloth if subject.long_sleeves else SKIN
         shoulder, elbow, wrist, hand = (at[f"{name}_{joint}"] for joint in ("shoulder", "elbow", "wrist", "hand"))
-        canvas.add_limb(shoulder, elbow, 0.031 * unit * girth, 0.024 * unit * girth, sleeve)
+        canvas.add_limb(shoulder, elbow, 0.036 * unit * girth, 0.029 * unit * girth, sleeve)
         if not subject.long_sleeves:
             canvas.add_limb(
-                shoulder, shoulder + (elbow - shoulder) * 0.6, 0.034 * unit * girth, 0.032 * unit * girth, cloth
+                shoulder, shoulder + (elbow - shoulder) * 0.6, 0.039 * unit * girth, 0.037 * unit * girth, cloth
             )
-        canvas.add_limb(elbow, wrist, 0.024 * unit * girth, 0.0165 * unit, sleeve, open_start=True)
-        canvas.add_limb(wrist, hand, 0.0155 * unit, 0.018 * unit, SKIN, open_start=True)
+        canvas.add_limb(elbow, wrist, 0.029 * unit * girth, 0.020 * unit, sleeve, open_start=True)
+        canvas.add_limb(wrist, hand, 0.018 * unit, 0.021 * unit, SKIN, open_start=True)
         hip, knee, ankle, heel, toe = (at[f"{name}_{joint}"] for joint in ("hip", "knee", "ankle", "heel", "toe"))
-        canvas.add_limb(hip, knee, 0.048 * unit * girth, 0.036 * unit, TROUSERS)
-        canvas.add_limb(knee, ankle, 0.036 * unit, 0.025 * unit, TROUSERS, open_start=True)
+        canvas.add_limb(hip, knee, 0.053 * unit * girth, 0.041 * unit, TROUSERS)
+        canvas.add_limb(knee, ankle, 0.041 * unit, 0.030 * unit, TROUSERS, open_start=True)
         canvas.add_limb(heel, toe, 0.024 * unit, 0.019 * unit, SHOES)
     hips = 0.086 * (0.97 + 0.08 * subject.femininity) * girth
-    stout = 0.68 + 0.08 * max(subject.build, 0)
+    stout = 0.80 + 0.08 * max(subject.build, 0)
     hem = at["pelvis"] - up * (0.028 * unit)
     canvas.add_limb(
         hem, at["waist"], hips * 1.12 * unit, 0.078 * unit * girth, TOP, thin=forward, thinness=stout, open_start=True
     )
     canvas.add_limb(
-        at["waist"], at["chest"], 0.078 * unit * girth, 0.096 * unit * girth * wide, TOP, thin=forward, thinness=0.68
+        at["waist"], at["chest"], 0.078 * unit * girth, 0.096 * unit * girth * wide, TOP, thin=forward, thinness=0.80
     )
     top = at["neck"] - up * (0.045 * unit)
     canvas.add_limb(
-        at["chest"], top, 0.096 * unit * girth * wide, 0.078 * unit * wide, TOP, thin=forward, thinness=0.64
+        at["chest"], top, 0.096 * unit * girth * wide, 0.078 * unit * wide, TOP, thin=forward, thinness=0.76
     )
     inset = 0.30
     left, right = (

@@ -1,7 +1,9 @@
 """Who does what, where and when: plausible sequences of actions on a floor the camera sees."""
 
 import math
+from collections import Counter
 from dataclasses import dataclass, replace
+from itertools import combinations
 
 import numpy as np
 
@@ -16,6 +18,9 @@ _TURN_SECONDS = 0.45
 _SETTLE_SECONDS = 0.30
 _PUSH_REACH_M = 0.86
 _APART_M = 0.62
+# People whose bearings from the camera differ by less stand behind one another; for how much of a clip they may.
+_BEHIND_RAD = 0.075
+_BEHIND_SHARE = 0.12
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,14 +164,21 @@ class Playwright:
         return tuple(parts)
 
     def _apart(self, parts: list[Part]) -> bool:
-        for seconds in np.arange(0.0, self._direction.seconds, 0.2):
+        """Whether nobody walks through anybody, and nobody is hidden for long."""
+        times = np.arange(0.0, self._direction.seconds, 0.2)
+        behind: Counter[tuple[int, int]] = Counter()
+        for seconds in times:
             moments = [look_at(part, float(seconds)) for part in parts]
-            shown = [_step(m.at_m, m.heading_rad, m.pose.slide if m.action == "fall" else 0.0) for m in moments if m]
-            for k, one in enumerate(shown):
-                for other in shown[:k]:
-                    if math.dist(one, other) < _APART_M:
-                        return False
-        return True
+            shown = {
+                number: _step(m.at_m, m.heading_rad, m.pose.slide if m.action == "fall" else 0.0)
+                for number, m in enumerate(moments)
+                if m
+            }
+            for (one, one_m), (other, other_m) in combinations(shown.items(), 2):
+                if math.dist(one_m, other_m) < _APART_M:
+                    return False
+                behind[one, other] += abs(_towards((0.0, 0.0), one_m) - _towards((0.0, 0.0), other_m)) < _BEHIND_RAD
+        return max(behind.values(), default=0) <= _BEHIND_SHARE * len(times)
 
     def _spot(self, *, near: bool | None = None) -> Point:
         if near is None:
@@ -234,7 +246,7 @@ class Playwright:
                 if (1.3 if action == "run" else 2.0) <= seconds <= 5.5:
                     return self._travel(action, at_m, target, now)
             action = "stand" if not acts or acts[-1].action != "stand" else "wave"
-        low, high = {"fall": (2.4, 3.4), "crouch": (3.0, 5.0)}.get(action, (2.4, 4.5))
+        low, high = {"fall": (3.2, 4.4), "crouch": (3.2, 5.2)}.get(action, (3.0, 5.2))
         return self._stop(action, at_m, now, float(self._rng.uniform(low, high)))
 
     def _fight(self, victim: Subject, pusher: Subject, *, sure: bool = False) -> list[Part]:
@@ -278,7 +290,7 @@ class Playwright:
             first = acts[0].start_seconds
             if first < 0:
                 return [] if not sure else self._fight(victim, pusher, sure=True)
-            if 0 < first < 7:
+            if 2.0 < first < 7:
                 idle: Action = ("stand", "wave", "crouch")[int(rng.integers(3))]
                 acts.insert(0, self._stop(idle, came, 0.0, first))
             elif first > 0:
@@ -292,7 +304,7 @@ class Playwright:
             fall = Act(
                 "fall",
                 stood,
-                min(stood + float(rng.uniform(2.4, 3.4)), self._direction.seconds),
+                min(stood + float(rng.uniform(3.2, 4.4)), self._direction.seconds),
                 spot,
                 spot,
                 facing,

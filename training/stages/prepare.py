@@ -7,8 +7,10 @@ the name of what its person does at its middle; windows whose middle lies within
 """
 
 import json
+import multiprocessing
 from collections.abc import Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -35,6 +37,8 @@ RESULTS = Path("build/prepare")
 # Kept beside the results: a change of window needs no second detection.
 EVIDENCE = Path("build/evidence")
 SCENES = Path("data/scenes")
+# Of a worker process: loaded once, used for every clip it gets.
+_detectors: list[Detectors] = []
 
 
 def main() -> None:
@@ -50,23 +54,32 @@ def main() -> None:
         "heldout": heldout_clips,
     }
     refuse_leak({side: {p.subject_id for clip in clips for p in clip.people} for side, clips in sides.items()})
-    settings = read_settings()
-    detectors = Detectors.load(ModelStore(settings.models), device=settings.device)
 
     metrics = {}
-    with ProgressBars(unit="clips") as bars:
+    # A process a core, each network on one thread: small networks gain little from more.
+    with ProgressBars(unit="clips") as bars, multiprocessing.get_context("spawn").Pool(initializer=_load) as pool:
         for side, clips in sides.items():
             parts = []
-            for done, clip in enumerate(clips):
+            cut = partial(_cut, classes=classes, params=params)
+            for done, part in enumerate(pool.imap(cut, clips), 1):
+                parts.append(part)
                 bars.advance_to(side, done, len(clips))
-                parts.append(cut_clip(clip, classes, detectors, params))
-            bars.advance_to(side, len(clips), len(clips))
             windows = join_windows(parts)
             windows.save(RESULTS / f"{side}.npz")
             truth = [asdict(happening) for clip in clips for happening in clip.happenings]
             (RESULTS / f"{side}.truth.json").write_text(json.dumps(truth, indent=1) + "\n")
             metrics[side] = count(windows, truths=len(truth))
     (RESULTS / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n")
+
+
+def _load() -> None:
+    """Give this process its detectors."""
+    settings = read_settings()
+    _detectors.append(Detectors.load(ModelStore(settings.models), device=settings.device, threads=1))
+
+
+def _cut(clip: ClipTruth, classes: Sequence[str], params: PrepareParams) -> WindowSet:
+    return cut_clip(clip, classes, _detectors[0], params)
 
 
 def count(windows: WindowSet, *, truths: int) -> dict[str, int]:

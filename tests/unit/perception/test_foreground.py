@@ -1,0 +1,77 @@
+"""The foreground shows people whom the detector has lost, and nothing else."""
+
+import numpy as np
+import pytest
+
+from services.perception.foreground import Foreground
+from services.perception.frame import Frame
+
+WIDTH_PX, HEIGHT_PX = 640, 360
+NOBODY = np.zeros((0, 4), np.float32)
+LYING = np.array([300, 280, 420, 320], np.float32)
+STANDING = np.array([330, 200, 380, 320], np.float32)
+
+
+def picture(*people: np.ndarray, shade: int = 200, seed: int = 0) -> np.ndarray:
+    """A noisy grey hall with darker people in it."""
+    rgb = np.random.default_rng(seed).normal(120, 3, (HEIGHT_PX, WIDTH_PX, 3))
+    for left, top, right, bottom in (box.astype(int) for box in people):
+        rgb[top:bottom, left:right] = shade
+    return rgb.clip(0, 255).astype(np.uint8)
+
+
+def watch(foreground: Foreground, *people: np.ndarray, at: float, known: np.ndarray = NOBODY) -> None:
+    foreground.update(Frame(picture(*people, seed=round(at * 10)), at), known)
+
+
+@pytest.fixture
+def foreground() -> Foreground:
+    """Has seen the empty hall."""
+    seen = Foreground(WIDTH_PX, HEIGHT_PX)
+    watch(seen, at=0.0)
+    return seen
+
+
+def test_somebody_who_has_fallen_is_found_near_where_they_stood(foreground: Foreground) -> None:
+    watch(foreground, LYING, at=0.1)
+    found = foreground.find_body(STANDING, NOBODY)
+    assert found is not None
+    np.testing.assert_allclose(found, LYING, atol=10)
+
+
+def test_an_empty_hall_has_nobody(foreground: Foreground) -> None:
+    watch(foreground, at=0.1)
+    assert foreground.find_body(STANDING, NOBODY) is None
+
+
+def test_what_belongs_to_somebody_else_is_not_taken(foreground: Foreground) -> None:
+    watch(foreground, LYING, at=0.1)
+    assert foreground.find_body(STANDING, LYING[None] + np.array([-8, -8, 8, 8], np.float32)) is None
+
+
+def test_a_thing_much_smaller_than_the_person_is_not_them(foreground: Foreground) -> None:
+    watch(foreground, np.array([350, 300, 365, 315], np.float32), at=0.1)
+    assert foreground.find_body(STANDING, NOBODY) is None
+
+
+def test_whoever_lies_still_stays_visible(foreground: Foreground) -> None:
+    for tick in range(1, 80):
+        watch(foreground, LYING, at=tick / 10, known=LYING[None])
+    assert foreground.find_body(LYING, NOBODY) is not None
+
+
+def test_what_nobody_stands_behind_becomes_background_soon(foreground: Foreground) -> None:
+    for tick in range(1, 80):
+        watch(foreground, LYING, at=tick / 10)
+    assert foreground.find_body(LYING, NOBODY) is None
+
+
+def test_when_the_light_goes_on_everything_is_learnt_anew(foreground: Foreground) -> None:
+    foreground.update(Frame(np.full((HEIGHT_PX, WIDTH_PX, 3), 220, np.uint8), 0.1), NOBODY)
+    assert foreground.find_body(STANDING, NOBODY) is None
+
+
+def test_a_new_scene_starts_empty(foreground: Foreground) -> None:
+    foreground.forget()
+    watch(foreground, LYING, at=0.1)
+    assert foreground.find_body(STANDING, NOBODY) is None
