@@ -11,6 +11,7 @@ import typer
 from services.access_verbs import audit, token, watchlist_app
 from services.archive_verbs import archive_app, events, show
 from services.contracts.errors import WhodidError
+from services.forgetting_verbs import forget
 from services.gallery_verbs import BasisOption, ExpiresOption, gallery_app, read_consent
 from services.options import GalleryOption, JsonOption, PurposeOption, print_json
 from services.verbs import VerbGroup
@@ -28,6 +29,7 @@ app = typer.Typer(
 models_app = typer.Typer(help="Which networks are here.", no_args_is_help=True)
 app.add_typer(gallery_app, name="gallery")
 app.add_typer(models_app, name="models")
+app.command()(forget)
 app.add_typer(archive_app, name="archive")
 app.command()(events)
 app.command()(show)

@@ -28,6 +28,7 @@ class Settings:
         pins: The only weights a task may use, sha256 by task; the champion where a task has none.
         key: Master keys of the gallery, base64, the current one first; see services.gallery.keys.
         key_file: A file that holds them; one beside the gallery when neither is given.
+        forgetting: Folder of erasures under way and of their certificates.
     """
 
     models: Path
@@ -45,6 +46,7 @@ class Settings:
     pins: dict[str, str] = field(default_factory=dict)
     key: str | None = field(default=None, repr=False)
     key_file: Path | None = None
+    forgetting: Path = Path("forgetting")
 
 
 def read_settings() -> Settings:
@@ -73,6 +75,7 @@ def read_settings() -> Settings:
         pins=_read_pins(os.environ.get("WHODID_PINS", "")),
         key=os.environ.get("WHODID_KEY"),
         key_file=Path(os.environ["WHODID_KEY_FILE"]) if os.environ.get("WHODID_KEY_FILE") else None,
+        forgetting=home / "forgetting",
     )
 
 

@@ -168,6 +168,16 @@ class Archive:
                 parts = [chosen.where(ANALYSES.c.analysis_no.in_(chunk)) for chunk in chunks_of(numbers)]
             return [_read_analysis(connection, row) for part in parts for row in connection.execute(part).all()]
 
+    def find_recognised(self, subject_id: str) -> set[str]:
+        """Ids of the analyses in which a track was recognised as this subject, whether or not it did anything."""
+        if self._database.is_absent:
+            return set()
+        of_theirs = sa.select(TRACKS.c.analysis_no).where(TRACKS.c.subject_id == subject_id)
+        events = sa.select(EVENTS.c.analysis_no).where(EVENTS.c.subject_id == subject_id)  # archives of before tracks
+        chosen = sa.select(ANALYSES.c.analysis_id).where(ANALYSES.c.analysis_no.in_(of_theirs.union(events)))
+        with self._database.reading() as connection:
+            return set(connection.scalars(chosen))
+
     def pseudonymise_subject(self, subject_id: str, pseudonym: str) -> int:
         """Replace a name wherever the archive holds it, also where it only came second or is in a reason.
 

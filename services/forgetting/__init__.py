@@ -1,0 +1,1 @@
+"""Forgetting: one person leaves every store of this installation, provably."""
