@@ -113,6 +113,9 @@ class Evidence:
         self._file = file
         try:
             self._zip = zipfile.ZipFile(file)
+            # Ours are stored as they are; a compressed member could unfold into more than memory holds.
+            if any(member.compress_type != zipfile.ZIP_STORED for member in self._zip.infolist()):
+                raise zipfile.BadZipFile("compressed members")
             self.meta: dict[str, Any] = json.loads(self._zip.read("meta.json"))
         except (zipfile.BadZipFile, KeyError, ValueError) as error:
             file.close()

@@ -1,4 +1,6 @@
 import errno
+import hashlib
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -164,3 +166,11 @@ def test_a_bundle_that_cannot_be_written_leaves_no_file(tmp_path: Path, monkeypa
     with pytest.raises(RuntimeError, match="the fault"), writer:
         raise RuntimeError("the fault")
     assert list(folder.iterdir()) == []
+
+
+def test_a_bundle_that_would_unfold_in_memory_is_refused(tmp_path: Path) -> None:
+    bomb = tmp_path / "bomb.zip"
+    with zipfile.ZipFile(bomb, "w", zipfile.ZIP_DEFLATED) as bundle:
+        bundle.writestr("meta.json", b" " * 10**7)
+    with pytest.raises(BadInput, match="compressed members"):
+        open_evidence(bomb.as_uri(), hashlib.sha256(bomb.read_bytes()).hexdigest())
