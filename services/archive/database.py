@@ -16,6 +16,7 @@ NEWEST = "analyses"
 """The version of the tables that this code reads and writes; the last of services.archive.migrations."""
 EARLIER = ("first",)
 _BUSY_SECONDS = 60.0
+_WRITING = {"whodid_begin": "BEGIN IMMEDIATE"}
 
 
 class Database:
@@ -75,7 +76,7 @@ class Database:
             self._make_file()
         with self._naming_faults():
             self._prepare()
-            with self._begin_writing() as connection:
+            with self._engine.execution_options(**_WRITING).begin() as connection:
                 yield connection
 
     def migrate(self) -> tuple[str | None, str]:
@@ -86,7 +87,7 @@ class Database:
         """
         if self.is_absent:
             self._make_file()
-        with self._naming_faults(), self._begin_writing() as connection:
+        with self._naming_faults(), self._engine.execution_options(**_WRITING).begin() as connection:
             before = _version(connection)
             if before != NEWEST:
                 _upgrade(connection)
@@ -124,9 +125,6 @@ class Database:
                     f"FOR VALUES FROM ({to_microseconds(month)}) TO ({to_microseconds(following)})"
                 )
             month = following
-
-    def _begin_writing(self) -> Any:
-        return self._engine.execution_options(whodid_begin="BEGIN IMMEDIATE").begin()
 
     def _prepare(self) -> None:
         """Compare versions, once; SQLite catches up in a transaction of its own, others say what to do."""

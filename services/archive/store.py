@@ -15,6 +15,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from services.archive.database import Database
 from services.archive.moments import offset_of, start_of, to_microseconds
 from services.archive.names import chunks_of, find_naming, replace_name
+from services.archive.plans import explain
 from services.archive.query import (
     EventQuery,
     Sighting,
@@ -114,6 +115,11 @@ class Archive:
             )
             for row in rows:
                 yield read_sighting(row)
+
+    def explain(self, query: EventQuery) -> list[str]:
+        """How the database would answer a question: its plan, a step a line."""
+        with self._database.reading() as connection:
+            return explain(connection, select_sightings(query))
 
     def find_event(self, event_id: str) -> Sighting:
         """The event of an id, or of the only id that begins so.

@@ -13,6 +13,7 @@ from services.console import ProgressBars
 from services.contracts.errors import BadUsage
 from services.settings import read_settings
 from training.bench.accuracy import measure_accuracy
+from training.bench.archive import measure_archive
 from training.bench.graph import measure_graph
 from training.bench.machine import describe_machine
 from training.bench.memory import measure_memory
@@ -23,7 +24,9 @@ from training.stages.entry import run
 
 # Columns of a table that goes to a file, where no terminal says how wide it is.
 _PIPED_WIDTH = 120
-_NAMES = ("accuracy", "speed", "graph", "memory")
+# Of each kind: the 95th percentile of fewer would be one search.
+_SEARCHES = 300
+_NAMES = ("accuracy", "speed", "graph", "memory", "archive")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -60,6 +63,8 @@ def _measure(name: str, options: argparse.Namespace, workplace: Workplace) -> Be
                 return measure_speed(workplace, options.demo, options.runs, on_progress=bars.advance_to)
             case "graph":
                 return measure_graph(workplace, options.demo, options.runs, on_progress=bars.advance_to)
+            case "archive":
+                return measure_archive(workplace.folder, options.events, _SEARCHES, on_progress=bars.advance_to)
             case _:
                 return measure_memory(workplace, options.demo, options.minutes, on_progress=bars.advance_to)
 
@@ -74,6 +79,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--runs", type=int, default=5, help="of speed, and pairs of graph (default: %(default)s)")
     parser.add_argument(
         "--minutes", type=float, default=10.0, help="the long clip of memory; the bar is 30 (default: %(default)g)"
+    )
+    parser.add_argument(
+        "--events",
+        type=int,
+        default=1_000_000,
+        help="archived, for archive (default: %(default)s, as the bar)",
     )
     parser.add_argument("--verbose", action="store_true", help="list every event missed or wrong")
     parser.add_argument("--json", action="store_true", help="one JSON document on stdout, for machines")
