@@ -15,6 +15,7 @@ from services.settings import read_settings
 from training.bench.accuracy import measure_accuracy
 from training.bench.archive import measure_archive
 from training.bench.graph import measure_graph
+from training.bench.load import measure_load
 from training.bench.machine import describe_machine
 from training.bench.memory import measure_memory
 from training.bench.speed import measure_speed
@@ -26,7 +27,7 @@ from training.stages.entry import run
 _PIPED_WIDTH = 120
 # Of each kind: the 95th percentile of fewer would be one search.
 _SEARCHES = 300
-_NAMES = ("accuracy", "speed", "graph", "memory", "archive")
+_NAMES = ("accuracy", "speed", "graph", "load", "memory", "archive")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -65,6 +66,10 @@ def _measure(name: str, options: argparse.Namespace, workplace: Workplace) -> Be
                 return measure_graph(workplace, options.demo, options.runs, on_progress=bars.advance_to)
             case "archive":
                 return measure_archive(workplace.folder, options.events, _SEARCHES, on_progress=bars.advance_to)
+            case "load":
+                return measure_load(
+                    workplace, options.demo, options.runs, options.requests, on_progress=bars.advance_to
+                )
             case _:
                 return measure_memory(workplace, options.demo, options.minutes, on_progress=bars.advance_to)
 
@@ -77,6 +82,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("benchmark", nargs="?", choices=(*_NAMES, "all"), default="all")
     parser.add_argument("--runs", type=int, default=5, help="of speed, and pairs of graph (default: %(default)s)")
+    parser.add_argument("--requests", type=int, default=500, help="of load's long run (default: %(default)s)")
     parser.add_argument(
         "--minutes", type=float, default=10.0, help="the long clip of memory; the bar is 30 (default: %(default)g)"
     )
