@@ -16,6 +16,8 @@ def forget(
 ) -> None:
     """Erase SUBJECT from gallery, archive, evidence, reports, audit log and backups; write a signed certificate."""
     from services.contracts.errors import BadInput
+    from services.access.audit import AuditLog
+    from services.access.caller import current_caller
     from services.forgetting.erase import describe_traces
     from services.forgetting.erase import forget as erase
     from services.forgetting.scan import find_traces
@@ -34,6 +36,7 @@ def forget(
     if not yes:
         typer.confirm(f"Erase everything about {subject}, for good? Backups of the gallery go with it.", abort=True)
     for done in erase(subject, settings, gallery=gallery):
+        AuditLog.open(settings).record("forget", current_caller(), pseudonym=done.certificate.pseudonym)
         if as_json:
             print_json(done.certificate.model_dump(mode="json"))
             continue

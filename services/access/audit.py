@@ -4,6 +4,7 @@ Hash-chained and signed (services.ledger). No embedding and no name of a subject
 services.access.pseudonyms for what stands in their place and how a subject is forgotten without breaking the chain.
 """
 
+import sqlite3
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
@@ -12,12 +13,15 @@ from typing import Any, Literal, Self
 
 from services.access.caller import Caller
 from services.access.pseudonyms import Pseudonyms, SealedText
-from services.contracts.errors import WhodidError
+from services.contracts.errors import BadInput, BadUsage, WhodidError
 from services.ledger import Head, Ledger
 from services.settings import Settings
 from services.signing import open_signing_key, public_path, read_public_key
 
 Verb = Literal["lookup", "search", "enrol", "export", "change", "forget", "propose", "confirm", "withdraw"]
+
+# What is done to somebody who is there. A name asked after may be anybody's, or a forgotten one's.
+_KNOWING: frozenset[Verb] = frozenset({"lookup", "enrol", "export", "propose"})
 
 
 class AuditFailed(WhodidError):
@@ -85,14 +89,14 @@ class AuditLog:
                 "verb": verb,
                 "who": caller.name,
                 "why": {"key_id": why.key_id, "ciphertext": why.ciphertext},
-                "subjects": sorted(self._pseudonyms.of(subject) for subject in set(subjects)),
+                "subjects": sorted(self._pseudonyms.of(subject, keep=verb in _KNOWING) for subject in set(subjects)),
                 "facts": facts,
             }
             Ledger(self.path, key.public).append(body, key)
-        except OSError as error:
+        except (OSError, sqlite3.Error, BadInput, BadUsage) as error:
             raise AuditFailed(
-                f"nothing is answered that cannot be recorded: {self.path}: {error.strerror}; make it writable, or "
-                "name another file in WHODID_AUDIT"
+                f"nothing is answered that cannot be recorded: {self.path}: {error}; mend it, or name "
+                "another file in WHODID_AUDIT"
             ) from error
 
     def read(self) -> Iterator[Record]:

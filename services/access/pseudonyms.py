@@ -19,6 +19,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 _KEY_BYTES = 32
+_PSEUDONYM_BYTES = 16
 # Each key encrypts one text, so the nonce need not differ.
 _NONCE = bytes(12)
 
@@ -46,12 +47,22 @@ class Pseudonyms:
     def __init__(self, path: Path) -> None:
         self._path = path
 
-    def of(self, subject_id: str) -> str:
-        """A subject's pseudonym; its key is made when there is none."""
+    def of(self, subject_id: str, *, keep: bool = True) -> str:
+        """A subject's pseudonym.
+
+        Args:
+            subject_id: Whose.
+            keep: Make a key for who has none. Else such a name gets a pseudonym that nobody can tell again: asking
+                after somebody forgotten must not bring their name back.
+        """
+        if not keep and not self._path.exists():
+            return secrets.token_hex(_PSEUDONYM_BYTES)
         with self._open() as keys:
-            keys.execute("INSERT OR IGNORE INTO subjects VALUES (?, ?)", (subject_id, secrets.token_bytes(_KEY_BYTES)))
-            (key,) = keys.execute("SELECT key FROM subjects WHERE subject_id = ?", (subject_id,)).fetchone()
-        return _pseudonym(subject_id, key)
+            if keep:
+                made = (subject_id, secrets.token_bytes(_KEY_BYTES))
+                keys.execute("INSERT OR IGNORE INTO subjects VALUES (?, ?)", made)
+            row = keys.execute("SELECT key FROM subjects WHERE subject_id = ?", (subject_id,)).fetchone()
+        return secrets.token_hex(_PSEUDONYM_BYTES) if row is None else _pseudonym(subject_id, row[0])
 
     def names(self) -> dict[str, str]:
         """Name by pseudonym, of everybody not forgotten."""
@@ -116,4 +127,4 @@ class Pseudonyms:
 
 
 def _pseudonym(subject_id: str, key: bytes) -> str:
-    return hmac.digest(key, subject_id.encode(), "sha256").hex()[:32]
+    return hmac.digest(key, subject_id.encode(), "sha256")[:_PSEUDONYM_BYTES].hex()

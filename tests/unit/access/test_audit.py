@@ -60,6 +60,22 @@ def test_a_forgotten_subject_is_nowhere_and_the_chain_holds(log: AuditLog, tmp_p
     assert log.forget_subject("ada-lovelace") == 0
 
 
+def test_asking_after_somebody_forgotten_does_not_bring_the_name_back(log: AuditLog, tmp_path: Path) -> None:
+    log.record("enrol", ANALYST, subjects=["ada-lovelace"])
+    log.record("search", ANALYST, subjects=["ada-lovelace"])
+    assert [record.subjects for record in log.read()] == [("ada-lovelace",)] * 2
+    log.forget_subject("ada-lovelace")
+    log.record("search", ANALYST, subjects=["ada-lovelace"])
+    assert b"ada-lovelace" not in everything_in(tmp_path)
+
+
+def test_a_log_that_was_cut_takes_no_more_lines(log: AuditLog) -> None:
+    log.record("lookup", ANALYST)
+    log.path.write_bytes(b"")
+    with pytest.raises(AuditFailed, match="cut off"):
+        log.record("lookup", ANALYST)
+
+
 def test_forgetting_that_was_interrupted_is_finished_by_the_next_run(
     log: AuditLog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
