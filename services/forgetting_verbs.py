@@ -15,9 +15,9 @@ def forget(
     as_json: JsonOption = False,
 ) -> None:
     """Erase SUBJECT from gallery, archive, evidence, reports, audit log and backups; write a signed certificate."""
-    from services.contracts.errors import BadInput
     from services.access.audit import AuditLog
     from services.access.caller import current_caller
+    from services.contracts.errors import BadInput
     from services.forgetting.erase import describe_traces
     from services.forgetting.erase import forget as erase
     from services.forgetting.scan import find_traces
