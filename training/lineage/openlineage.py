@@ -4,17 +4,19 @@ Source: OpenLineage spec 2-0-2 (RunEvent), openlineage.io.
 """
 
 import uuid
+from datetime import UTC, datetime
 from typing import Any
 
 from training.lineage.node import Node
 
 _SCHEMA = "https://openlineage.io/spec/2-0-2/OpenLineage.json#/$defs/RunEvent"
 _PRODUCER = "https://github.com/whodid/training/lineage"
-_UNDATED = "1970-01-01T00:00:00Z"
 
 
 def to_openlineage(root: Node) -> list[dict[str, Any]]:
     """Events by what came first: data to models, then clip and models to an event."""
+    # An event without a date of its own happened no later than now.
+    now = datetime.now(UTC).isoformat(timespec="seconds")
     events: dict[str, dict[str, Any]] = {}
     for node in root.walk():
         if node.kind == "model":
@@ -23,14 +25,14 @@ def to_openlineage(root: Node) -> list[dict[str, Any]]:
                 events[run.name] = _event(
                     run=str(uuid.UUID(run.name)) if len(run.name) == 32 else _name_run(run),
                     job="training",
-                    time=commit.facts.get("date", _UNDATED) if commit else _UNDATED,
+                    time=commit.facts.get("date", now) if commit else now,
                     inputs=[_dataset(part) for part in run.parts],
                     outputs=[_dataset(node)],
                 )
     if root.kind == "event":
         inputs = [_dataset(part) for part in root.parts if part.kind in ("clip", "evidence", "model", "gallery")]
         events[root.name] = _event(
-            run=_name_run(root), job="analysis", time=_UNDATED, inputs=inputs, outputs=[_dataset(root)]
+            run=_name_run(root), job="analysis", time=root.facts.get("at", now), inputs=inputs, outputs=[_dataset(root)]
         )
     return list(events.values())
 

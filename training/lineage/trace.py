@@ -1,6 +1,7 @@
 """Trace: what an event or a model rests on; and what a data version or a subject touched."""
 
 from collections.abc import Iterable, Sequence
+from datetime import timedelta
 from functools import cached_property, partial
 from itertools import islice
 
@@ -67,6 +68,9 @@ class Tracer:
             "to_seconds": f"{event.end_seconds:g}",
             "track": event.track_id,
         }
+        if sighting.clip.started_at is not None:
+            at = sighting.clip.started_at + timedelta(seconds=event.start_seconds)
+            facts["at"] = at.isoformat(timespec="milliseconds")
         parts = [
             Node("clip", event.clip_id, {"uri": sighting.clip.uri}, prove=partial(proofs.prove_clip, sighting.clip)),
             self._evidence(provenance, records),

@@ -54,7 +54,7 @@ class Proposal:
         registry_tags: What the registry says of the version.
         uri: What a service would load.
         champion: What serves now; None before the first.
-        protocol: How the two are compared.
+        protocol: How the two are compared; None where they are not, because live traffic will do it.
         stage: What the place allows.
         gallery: The live gallery, path or url.
         reembedding_plan: How the gallery moves to another embedding space.
@@ -65,7 +65,7 @@ class Proposal:
     registry_tags: Mapping[str, str]
     uri: str
     champion: StoredModel | None
-    protocol: Callable[[], Protocol]
+    protocol: Callable[[], Protocol] | None
     stage: StageParams
     gallery: str
     reembedding_plan: Path | None
@@ -86,7 +86,8 @@ def run_gates(proposal: Proposal, params: PromoteParams) -> Iterator[Gate]:
         yield Gate("metrics", False, "not measured: the bytes are not the registered ones", "the registered bytes")
         return
     yield check_latency(proposal, params)
-    yield from check_metrics(proposal, params)
+    if proposal.protocol is not None:
+        yield from check_metrics(proposal, proposal.protocol, params)
 
 
 def check_digest(proposal: Proposal) -> Gate:
@@ -213,7 +214,7 @@ def check_latency(proposal: Proposal, params: PromoteParams) -> Gate:
     return Gate("latency", median_ms <= limit_ms, f"{median_ms:.1f} ms ({min(kept):.1f} to {max(kept):.1f})", required)
 
 
-def check_metrics(proposal: Proposal, params: PromoteParams) -> Iterator[Gate]:
+def check_metrics(proposal: Proposal, open_protocol: Callable[[], Protocol], params: PromoteParams) -> Iterator[Gate]:
     """Better than the champion beyond doubt in the first measure, no worse than tolerated in everything else."""
     if proposal.champion is None:
         yield Gate("metrics", True, "nothing serves yet", "better than the champion")
@@ -222,7 +223,7 @@ def check_metrics(proposal: Proposal, params: PromoteParams) -> Iterator[Gate]:
         yield Gate("metrics", False, "these are the champion's own weights", "better than the champion")
         return
     try:
-        protocol = proposal.protocol()
+        protocol = open_protocol()
         candidate, champion = protocol(proposal.candidate), protocol(proposal.champion)
     except (Refused, BadInput) as fault:
         yield Gate("metrics", False, str(fault), "champion and candidate compared")

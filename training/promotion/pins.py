@@ -6,7 +6,7 @@
 
 import io
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,7 @@ def read_pin(overlay: Path, task: str, stage: str) -> Deployment | None:
     """
     document = _find_service(_load(overlay / PINS_FILE), overlay, task)
     predictor = document["spec"]["predictor"]
-    pins = _parse_pins(_find_pins(predictor)["value"])
+    pins = parse_pins(_find_pins(predictor)["value"])
     if task not in pins:
         return None
     annotations = document["metadata"].get("annotations", {})
@@ -40,7 +40,7 @@ def read_pin(overlay: Path, task: str, stage: str) -> Deployment | None:
     name, _, version = str(names[place] if place < len(names) else task).partition("@")
     uris = {each["mountPath"]: str(each["uri"]) for each in predictor["storageUris"]}
     made = {attribute: str(annotations.get(key, "")) for attribute, key in _ANNOTATIONS.items()}
-    return Deployment(stage, task, name, "", version, uris.get(_mount(task), ""), pins[task], **made)
+    return Deployment(stage, task, name, "", version, uris.get(mount_of(task), ""), pins[task], **made)
 
 
 def write_pin(overlay: Path, deployment: Deployment) -> bool:
@@ -57,15 +57,15 @@ def write_pin(overlay: Path, deployment: Deployment) -> bool:
     document = _find_service(documents, overlay, deployment.task)
     predictor = document["spec"]["predictor"]
     variable = _find_pins(predictor)
-    pins = _parse_pins(variable["value"])
+    pins = parse_pins(variable["value"])
     pins[deployment.task] = deployment.sha256
-    variable["value"] = ",".join(f"{task}={sha256}" for task, sha256 in pins.items())
+    variable["value"] = format_pins(pins)
     for each in predictor["storageUris"]:
-        if each["mountPath"] == _mount(deployment.task):
+        if each["mountPath"] == mount_of(deployment.task):
             each["uri"] = deployment.uri
             break
     else:
-        predictor["storageUris"].append({"uri": deployment.uri, "mountPath": _mount(deployment.task)})
+        predictor["storageUris"].append({"uri": deployment.uri, "mountPath": mount_of(deployment.task)})
     annotations = document["metadata"].setdefault("annotations", {})
     names = annotations.get("whodid/model", "").split()
     place = list(pins).index(deployment.task)
@@ -80,6 +80,21 @@ def write_pin(overlay: Path, deployment: Deployment) -> bool:
     before, after = path.read_text(), _dump(documents)
     path.write_text(after)
     return before != after
+
+
+def parse_pins(value: str) -> dict[str, str]:
+    """sha256 by task, from the value of `WHODID_PINS`."""
+    return dict(pair.split("=", 1) for pair in value.split(",") if pair)
+
+
+def format_pins(pins: Mapping[str, str]) -> str:
+    """The value of `WHODID_PINS`."""
+    return ",".join(f"{task}={sha256}" for task, sha256 in pins.items())
+
+
+def mount_of(task: str) -> str:
+    """Where a task's weights lie in its service's container."""
+    return f"/mnt/models/{task}"
 
 
 def check_unchanged(paths: Sequence[Path]) -> None:
@@ -159,11 +174,3 @@ def _find_service(documents: Sequence[Any], overlay: Path, task: str) -> Any:
 
 def _find_pins(predictor: Any) -> Any:
     return next(each for each in predictor["model"]["env"] if each["name"] == "WHODID_PINS")
-
-
-def _parse_pins(value: str) -> dict[str, str]:
-    return dict(pair.split("=", 1) for pair in value.split(",") if pair)
-
-
-def _mount(task: str) -> str:
-    return f"/mnt/models/{task}"

@@ -10,6 +10,7 @@ from rich.table import Table
 if TYPE_CHECKING:
     from training.promotion.deployments import Standing
     from training.promotion.gates import Gate
+    from training.promotion.verdict import Finding
 
 _PIPED_WIDTH = 160
 _GATE = "{:<4} {:<18} {:<62} {}"
@@ -54,3 +55,13 @@ def print_live(standing: Sequence["Standing"]) -> None:
                 canary.why,
             )
     Console(width=None if sys.stdout.isatty() else _PIPED_WIDTH, highlight=False).print(table)
+
+
+def print_findings(findings: Sequence["Finding"], decision: str) -> None:
+    """How a canary does beside what serves, and what to do."""
+    table = Table("", "figure", "stable", "canary", "limit", box=None, header_style="bold")
+    for finding in findings:
+        table.add_row(finding.decision, finding.name, finding.stable, finding.canary, finding.limit)
+    console = Console(width=None if sys.stdout.isatty() else _PIPED_WIDTH, highlight=False)
+    console.print(table)
+    console.print(decision)

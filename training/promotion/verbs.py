@@ -20,6 +20,9 @@ rollback_app = typer.Typer(add_completion=False)
 live_app = typer.Typer(add_completion=False)
 canary_app = typer.Typer(add_completion=False, no_args_is_help=True, help="Share traffic with a new version; judge it.")
 
+OverlayOption = Annotated[
+    Path | None, typer.Option(metavar="FOLDER", help="Another overlay than the stage's, for instance the Knative one.")
+]
 WhyOption = Annotated[str, typer.Option("--why", help="Goes into the log beside your name.")]
 
 
@@ -125,6 +128,71 @@ def live(
         print_live(list(standing.values()))
     else:
         typer.echo(f"nothing had been promoted{f' by {at}' if at else ''} ({settings.promotions})")
+
+
+@canary_app.command("start")
+def canary_start(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Registered model.")],
+    version: Annotated[str, typer.Argument(metavar="VERSION", help="Its number in the registry, or an alias.")],
+    to: Annotated[str, typer.Option("--to", metavar="STAGE", help="staging or production.")],
+    percent: Annotated[int, typer.Option(help="Of the traffic; 0 is a shadow: ready, but nobody is sent there.")],
+    why: WhyOption = "",
+    overlay: OverlayOption = None,
+    publish: Annotated[str | None, typer.Option(metavar="URL", help="Copy the model under this url.")] = None,
+) -> None:
+    """Let a version that passes every gate but the comparison take a share of one service's traffic."""
+    from services.settings import read_settings
+    from training.config import read_config
+    from training.promotion.sharing import start_canary
+    from training.promotion.tables import print_gate, print_gates_head
+    from training.stages.promote import Request
+
+    print_gates_head()
+    request = Request(name, version, to, why, publish=publish)
+    change = start_canary(request, percent, overlay, read_config(), read_settings(), on_gate=print_gate)
+    deployment = change.deployment
+    typer.echo(f"{deployment.name}@{deployment.card_version} takes {percent} % in {to}: push {change.pins_commit}")
+
+
+@canary_app.command("stop")
+def canary_stop(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The model, or the task, that serves beside it.")],
+    stage: Annotated[
+        str | None, typer.Option("--from", metavar="STAGE", help="Where, if it serves in several.")
+    ] = None,
+    why: WhyOption = "",
+    overlay: OverlayOption = None,
+) -> None:
+    """End a canary; what served goes on alone."""
+    from services.settings import read_settings
+    from training.config import read_config
+    from training.promotion.sharing import stop_canary
+
+    change = stop_canary(name, stage, why, overlay, read_config(), read_settings())
+    typer.echo(f"{change.deployment.name}@{change.deployment.card_version} is out: push {change.pins_commit}")
+
+
+@canary_app.command("report")
+def canary_report(
+    service: Annotated[str, typer.Argument(metavar="SERVICE", help="tracks, identity or action.")],
+    stable: Annotated[list[str], typer.Option(metavar="URL|FILE", help="Metrics of a pod that serves; repeatable.")],
+    canary: Annotated[list[str], typer.Option(metavar="URL|FILE", help="Metrics of a canary's pod; repeatable.")],
+    as_json: Annotated[bool, typer.Option("--json", help="JSON on stdout, for machines.")] = False,
+) -> None:
+    """Compare both versions' live metrics: continue, wait, or abort. Exit code 5: abort."""
+    from services.contracts.errors import Refused
+    from training.promotion.tables import print_findings
+    from training.promotion.verdict import decide, judge, read_figures
+
+    findings = judge(read_figures(stable, service), read_figures(canary, service))
+    decision = decide(findings)
+    if as_json:
+        _print_json({"decision": decision, "findings": [asdict(finding) for finding in findings]})
+    else:
+        print_findings(findings, decision)
+    if decision == "abort":
+        worse = ", ".join(finding.name for finding in findings if finding.decision == "abort")
+        raise Refused(f"abort the canary of {service}: {worse}; `whodid canary stop` ends it")
 
 
 def _describe(standing: "Standing") -> dict[str, object]:

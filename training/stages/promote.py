@@ -23,9 +23,10 @@ from services.signing import open_signing_key
 from training import runs
 from training.config import Config, StageParams
 from training.lineage.attestation import ATTESTATION_FILE, make_statement, seal
+from training.promotion.canary import CANARY_FILE, KUSTOMIZATION_FILE, read_canary, remove_canary
 from training.promotion.deployments import Change, Deployment, PromotionLog, Standing
 from training.promotion.gates import Gate, Proposal, run_gates
-from training.promotion.pins import PINS_FILE, check_unchanged, commit, read_pin, write_pin
+from training.promotion.pins import PINS_FILE, SERVICE_OF_TASK, check_unchanged, commit, read_pin, write_pin
 from training.promotion.protocols import choose_protocol
 
 LOCAL = "local"
@@ -130,9 +131,7 @@ def promote(request: Request, config: Config, settings: Settings, *, on_gate: Ca
             override=request.override if failed else None,
             gates=[asdict(gate) for gate in gates],
         )
-        run = runs.read_run(registered.run_id)
-        statement = seal(make_statement(card, run), open_signing_key(settings.signing_key))
-        candidate.weights_path.with_name(ATTESTATION_FILE).write_bytes(statement)
+        attest(candidate, registered.run_id, settings)
         if uri != registered.source:
             publish_model(candidate, uri)
         if adopted:
@@ -192,7 +191,6 @@ def apply_change(
         if stage.overlays:
             change = replace(change, pins_commit=undo.enter_context(_pinned(change, stage, log)))
         log.record(change)
-        undo.pop_all()
     return change
 
 
@@ -251,7 +249,7 @@ def open_champion(deployment: Deployment, settings: Settings, folder: Path) -> S
         try:
             filesystem, path = fsspec.core.url_to_fs(deployment.uri)
             filesystem.get(path.rstrip("/") + "/", f"{folder}/", recursive=True)
-        except (OSError, ImportError, ValueError) as fault:
+        except Exception as fault:  # every kind of store has its own
             raise MissingModel(
                 f"the champion {deployment.name} ({deployment.sha256[:12]}) is neither in {store.root} nor readable at "
                 f"{deployment.uri}: {fault}; install it with `whodid models install FOLDER`"
@@ -287,6 +285,12 @@ def describe(card: ModelCard, registered: runs.ModelVersion | None, stage: str, 
     )
 
 
+def attest(model: StoredModel, run_id: str, settings: Settings) -> None:
+    """Sign where a fetched model came from, and leave the statement beside its card."""
+    statement = make_statement(model.card, runs.read_run(run_id))
+    model.weights_path.with_name(ATTESTATION_FILE).write_bytes(seal(statement, open_signing_key(settings.signing_key)))
+
+
 def published_uri(root: str | None, card: ModelCard) -> str | None:
     """Where a model is published: named by its digest, so the uri always means the same bytes."""
     return f"{root.rstrip('/')}/{card.name}/{card.weights.sha256}/" if root else None
@@ -304,7 +308,7 @@ def publish_model(model: StoredModel, uri: str) -> None:
         for name in (model.weights_path.name, CARD_FILE, ATTESTATION_FILE):
             file = model.weights_path.with_name(name)
             filesystem.put_file(str(file), f"{path.rstrip('/')}/{file.name}")
-    except (OSError, ImportError, ValueError) as fault:
+    except Exception as fault:  # every kind of store has its own
         raise BadUsage(f"cannot publish to {uri}: {fault}; nothing was changed") from fault
 
 
@@ -360,18 +364,25 @@ def _aliases_moved(deployment: Deployment, replaced: Deployment | None) -> Itera
 def _pinned(change: Change, stage: StageParams, log: PromotionLog) -> Iterator[str | None]:
     """Pins edited and committed; the message carries the log's end, a witness that the log is not cut short."""
     deployment, files = change.deployment, pin_files(stage)
-    before = [path.read_text() for path in files]
+    overlays = [Path(overlay) for overlay in stage.overlays]
+    files += [overlay / name for overlay in overlays for name in (CANARY_FILE, KUSTOMIZATION_FILE)]
+    before = {path: path.read_text() for path in files if path.exists()}
     committed = None
     try:
-        edited = [write_pin(Path(overlay), deployment) for overlay in stage.overlays]
-        if any(edited):
-            committed = commit(files, _message(change, log))
+        for overlay in overlays:
+            write_pin(overlay, deployment)
+            # Whichever version won, the comparison is over.
+            if read_canary(overlay) == SERVICE_OF_TASK[deployment.task]:
+                remove_canary(overlay)
+        edited = [path for path, text in before.items() if not path.exists() or path.read_text() != text]
+        if edited:
+            committed = commit(edited, _message(change, log))
         yield committed
     except BaseException:
-        for path, content in zip(files, before, strict=True):
-            path.write_text(content)
+        for path, text in before.items():
+            path.write_text(text)
         if committed:
-            commit(files, f"Undo {committed[:12]}: it could not be logged")
+            commit(list(before), f"Undo {committed[:12]}: it could not be logged")
         raise
 
 
