@@ -19,9 +19,11 @@ from rich.progress import (
 from rich.table import Column, Table
 
 from services.archive.query import Sighting
+from services.contracts.card import IdentificationCalibration
 from services.contracts.events import Analysis
 from services.contracts.identity import Identity
 from services.diagnosis import Check
+from services.gallery.calibration import OperatingPoint
 from services.gallery.curation import EditSummary
 from services.gallery.store import SubjectSummary
 from services.gallery.template import Template
@@ -118,6 +120,25 @@ def print_edits(edits: Iterable[EditSummary]) -> None:
             "undone" if edit.undone else "",
         )
     Console().print(table)
+
+
+def print_calibration(record: IdentificationCalibration, table: Iterable[OperatingPoint]) -> None:
+    """Threshold, protocol and FNIR@FPIR as a table on stdout."""
+    shown = Table("FPIR", "threshold", "FNIR", "least to most", "")
+    for point in table:
+        shown.add_row(
+            f"{point.fpir:.3f}",
+            f"{point.threshold:.4f}",
+            f"{point.fnir:.4f}",
+            f"{point.fnir_spread[0]:.4f} to {point.fnir_spread[1]:.4f}",
+            "" if point.resolved else "too few strangers to see it",
+        )
+    console = Console()
+    console.print(shown)
+    console.print(
+        f"threshold {record.threshold} for {record.gallery_size} subjects at FPIR {record.fpir}; {record.data}"
+    )
+    console.print(record.protocol)
 
 
 def format_seconds(seconds: float) -> str:

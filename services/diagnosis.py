@@ -86,6 +86,7 @@ def _gallery(settings: Settings) -> Check:
     gallery = Gallery.open(settings)
     try:
         subjects = gallery.list_subjects()
+        outgrown = gallery.outgrown()
         keys = gallery.keys.read() if subjects else None
     except WhodidError as error:
         return Check("gallery", False, str(error), "set WHODID_GALLERY to another file")
@@ -93,6 +94,8 @@ def _gallery(settings: Settings) -> Check:
     found = f"{settings.gallery}: {len(subjects)} subjects"
     if expired:
         found += f", {expired} of them not matched any more: their consent has expired"
+    if outgrown is not None:
+        return Check("gallery", False, f"{found}; {outgrown.split('; ')[0]}", "run `whodid gallery calibrate`")
     if keys is not None:
         found += f", sealed with key {keys.current} of {keys.origin}"
     return Check("gallery", True, found)

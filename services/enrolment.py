@@ -97,8 +97,12 @@ class Enroller:
                 f"{path}: the face is too poor to enrol (quality {best.overall:.2f}, needs {MINIMUM_QUALITY}: "
                 f"{_weakest_part(best)}); give a larger, sharper or more frontal picture"
             )
+        return self.embed_crops(subject_id, usable, source_sha256=hashlib.sha256(content).hexdigest())
+
+    def embed_crops(self, subject_id: str, crops: Sequence[FaceCrop], *, source_sha256: str) -> list[Template]:
+        """Templates of faces that were cut out already; those too poor for one are left out."""
+        usable = [crop for crop in crops if crop.quality.overall >= MINIMUM_QUALITY]
         vectors = self.embedder.embed([(crop.rgb, crop.landmarks_px) for crop in usable])
-        source = hashlib.sha256(content).hexdigest()
         return [
             Template(
                 subject_id=subject_id,
@@ -106,7 +110,7 @@ class Enroller:
                 quality=round(crop.quality.overall, 4),
                 chip_png=_encode_png(crop.rgb),
                 landmarks_px=crop.landmarks_px,
-                source_sha256=source,
+                source_sha256=source_sha256,
             )
             for crop, vector in zip(usable, vectors, strict=True)
         ]

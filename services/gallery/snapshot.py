@@ -12,6 +12,7 @@ from services.contracts.card import IdentificationCalibration
 from services.contracts.errors import BadInput
 from services.contracts.identity import GalleryRef
 from services.gallery.protection import rotate
+from services.gallery.schema import read_state
 from services.gallery.session import Session
 
 
@@ -123,7 +124,7 @@ def take_snapshot(session: Session, space: str, *, now: datetime) -> Snapshot:
         rows.sort(key=lambda row: row[:2])
         for name, template_id, _ in rows:
             digest.update(kind + hashlib.sha256(name.encode()).digest() + bytes.fromhex(template_id))
-    vectors = _stack(enrolled)
+    vectors, calibration = _stack(enrolled), read_calibration(session)
     return Snapshot(
         GalleryRef(sha256=digest.hexdigest(), embedding_space=space, subjects=len({row[0] for row in enrolled})),
         tuple(row[0] for row in enrolled),
@@ -131,7 +132,14 @@ def take_snapshot(session: Session, space: str, *, now: datetime) -> Snapshot:
         session.rotation(space, vectors.shape[1]) if enrolled else None,
         tuple(row[0] for row in denied),
         _stack(denied),
+        calibration if calibration is not None and calibration.space == space else None,
     )
+
+
+def read_calibration(session: Session) -> IdentificationCalibration | None:
+    """The gallery's own, where it has one."""
+    kept = read_state(session.connection, "calibration")
+    return None if kept is None else IdentificationCalibration.model_validate_json(kept)
 
 
 def _stack(rows: list[tuple[str, str, NDArray[np.float32]]]) -> NDArray[np.float32]:

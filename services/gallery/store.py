@@ -14,6 +14,7 @@ from typing import Self
 
 import sqlalchemy as sa
 
+from services.contracts.card import IdentificationCalibration
 from services.contracts.errors import BadInput
 from services.gallery import curation
 from services.gallery.duplicates import refuse_duplicates
@@ -24,7 +25,7 @@ from services.gallery.legacy import PLAIN_TABLE, take_plain
 from services.gallery.reissue import reissue
 from services.gallery.schema import FACES, STATE, create_tables, flush_log, open_engine, rewrite, write_state
 from services.gallery.session import Session
-from services.gallery.snapshot import Snapshot, take_snapshot
+from services.gallery.snapshot import Snapshot, read_calibration, take_snapshot
 from services.gallery.template import Template
 from services.gallery.vault import Vault, retire_all_but
 from services.settings import Settings
@@ -245,6 +246,23 @@ class Gallery:
         """Everything that was done, oldest first."""
         with self.read() as session:
             return curation.list_edits(session)
+
+    def calibrate(self, calibration: IdentificationCalibration) -> None:
+        """Decide by this threshold from now on, instead of the embedder's own."""
+        with self.write() as session:
+            write_state(session.connection, "calibration", calibration.to_json().decode())
+
+    def outgrown(self) -> str | None:
+        """Says so, when more people are enrolled than the gallery's threshold was calibrated for."""
+        with self.read() as session:
+            calibration = read_calibration(session)
+            subjects = len(set(session.standing.enrolled.values()))
+        if calibration is None or subjects <= calibration.gallery_size:
+            return None
+        return (
+            f"{subjects} people are enrolled, the threshold was calibrated for {calibration.gallery_size}: strangers "
+            f"are named more often than the {calibration.fpir:.2%} allowed; run `whodid gallery calibrate`"
+        )
 
     def rotate_key(self) -> tuple[int, list[str]]:
         """Wrap every key under a new master key and destroy the old ones; readers notice nothing.

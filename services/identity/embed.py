@@ -30,13 +30,13 @@ class FaceEmbedder:
     network: Network
 
     @classmethod
-    def load(cls, store: ModelStore, *, device: str) -> "FaceEmbedder":
-        """The champion of face embedding.
+    def load(cls, store: ModelStore, *, device: str, reference: str | None = None) -> "FaceEmbedder":
+        """The champion of face embedding, or another model by name.
 
         Raises:
             MissingModel: None is installed, or its weights are not the ones the card names.
         """
-        model = store.champion("face_embedding")
+        model = store.champion("face_embedding") if reference is None else store.find(reference)
         return cls(model.card, load_network(model.card, model.weights_path, device=device))
 
     @property

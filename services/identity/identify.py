@@ -24,10 +24,10 @@ def identify_tracks(tracks: TracksResponse, embedder: FaceEmbedder, gallery: Gal
 
     Raises:
         BadInput: The gallery lies in another embedding space, or the bundle is not the one named.
-        MissingModel: The embedder has no calibrated threshold.
+        MissingModel: Neither gallery nor embedder has a calibrated threshold.
     """
     snapshot = gallery.snapshot(embedder.space)
-    calibration = embedder.calibration
+    calibration = snapshot.calibration or embedder.calibration
     decided: dict[str, TrackIdentity] = {}
     with open_evidence(tracks.evidence.uri, tracks.evidence.sha256) as evidence:
         for track in tracks.tracks:

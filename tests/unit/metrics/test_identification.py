@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from services.contracts.errors import BadInput
-from training.metrics.identification import (
+from services.gallery.calibration import (
     Search,
     calibrate,
     false_negative_rate,
