@@ -19,6 +19,7 @@ from services.client import SendRequest, analyze_clip, post_to, refer_to_clip
 from services.console import ProgressBars, print_events, warn
 from services.contracts.errors import BadInput, BadUsage, WhodidError
 from services.contracts.events import Analysis
+from services.patience import send_patiently
 from services.reports.report import write_report
 from services.settings import Settings, read_settings
 
@@ -95,7 +96,7 @@ def analyze_clips(
             return analysis
 
         send = (
-            post_to(server, token=token_for(settings, server), purpose=purpose)
+            send_patiently(post_to(server, token=token_for(settings, server), purpose=purpose))
             if server
             else run_here(settings, lambda clip_id, done, total: show(names[clip_id], done, total), caller=caller)
         )

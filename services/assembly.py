@@ -6,7 +6,7 @@
 import re
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from services.access.caller import Caller, current_caller
 from services.access.roles import Permission
@@ -14,7 +14,7 @@ from services.access.sources import ClipSources
 from services.contracts.errors import BadInput
 from services.contracts.events import EventsRequest
 from services.contracts.tracks import TracksRequest, TracksResponse
-from services.endpoint import Service
+from services.endpoint import Load, Service
 from services.settings import Settings
 
 if TYPE_CHECKING:
@@ -26,13 +26,6 @@ if TYPE_CHECKING:
 
 Progress = Callable[[str, float, float], None]
 """Told clip_id, seconds analysed, seconds in all."""
-
-
-class Load(Protocol):
-    """Makes a service ready: its weights verified, its metrics, when there are any, fed."""
-
-    def __call__(self, settings: Settings, *, metrics: "ServiceMetrics | None" = None) -> Service[Any]:
-        """Load what the settings name as they are now."""
 
 
 def load_tracks(

@@ -1,6 +1,7 @@
 """A clip in, an Analysis out: sends a ClipRef through a graph, here or elsewhere."""
 
 import hashlib
+import uuid
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
@@ -79,12 +80,20 @@ def post_to(url: str, *, token: str | None = None, purpose: str | None = None) -
 
     def send(body: bytes) -> tuple[int, bytes]:
         try:
-            reply = httpx.post(url, content=body, headers=headers, timeout=None)
+            reply = httpx.post(url, content=body, headers={**headers, "traceparent": _new_trace()}, timeout=None)
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise BadUsage(f"no graph answers at {url}: {error}; start one with `whodid serve`") from error
         return reply.status_code, reply.content
 
     return send
+
+
+def _new_trace() -> str:
+    """One trace for all steps of a request.
+
+    Source: https://www.w3.org/TR/trace-context/#traceparent-header.
+    """
+    return f"00-{uuid.uuid4().hex}-{uuid.uuid4().hex[:16]}-01"
 
 
 def _refusal(status: int, body: bytes) -> WhodidError:

@@ -17,7 +17,7 @@ import uuid
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from pydantic import ValidationError
 
@@ -31,10 +31,7 @@ from services.observation.clips import clip_of
 from services.observation.logs import log_json, request_context
 from services.observation.metrics import ServiceMetrics
 from services.observation.traces import Tracing
-from services.settings import read_settings
-
-if TYPE_CHECKING:
-    from services.assembly import Load
+from services.settings import Settings, read_settings
 
 _LOG = logging.getLogger(__name__)
 _MAX_BODY_BYTES = 64 * 2**20
@@ -112,7 +109,14 @@ def _describe(request: type[Message], error: ValidationError) -> str:
     return f"not a {request.__name__}: {'; '.join(faults)}"
 
 
-def serve(name: str, load: "Load", arguments: Sequence[str] | None = None) -> None:
+class Load(Protocol):
+    """Makes a service ready: its weights verified, its metrics, when there are any, fed."""
+
+    def __call__(self, settings: Settings, *, metrics: ServiceMetrics | None = None) -> Service[Any]:
+        """Load what the settings name as they are now."""
+
+
+def serve(name: str, load: Load, arguments: Sequence[str] | None = None) -> None:
     """Answer `POST /v1/models/NAME:predict` until SIGTERM, then finish what is under way.
 
     Prints `listening on URL` on stderr once it accepts connections. Without `--stay` that is when it can answer, and
@@ -213,7 +217,11 @@ class Desk:
             loop = asyncio.get_running_loop()
             status, answer, retry_after_seconds, worked_seconds = await loop.run_in_executor(
                 # The context goes along: it holds who asks (services.access.caller).
-                self._workers, contextvars.copy_context().run, self._work, body, headers
+                self._workers,
+                contextvars.copy_context().run,
+                self._work,
+                body,
+                headers,
             )
         finally:
             self._queue.leave(worked_seconds)

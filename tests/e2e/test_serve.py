@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
@@ -15,6 +16,7 @@ from services.analysis import run_here
 from services.client import refer_to_clip
 from services.contracts.events import Analysis
 from services.contracts.tracks import TracksRequest
+from services.patience import send_patiently
 from services.settings import read_settings
 from services.supervisor import Supervisor
 
@@ -79,3 +81,22 @@ def test_serve_runs_until_told_and_leaves_no_process(tmp_path: Path) -> None:
         process.send_signal(signal.SIGTERM)
         assert process.wait(timeout=40) == 128 + signal.SIGTERM
     assert not any(os.path.exists(f"/proc/{child}") for child in children)
+
+
+@pytest.mark.parametrize("victim", ["tracks", "identity"])
+def test_a_killed_service_comes_back_and_no_clip_is_lost(server: Supervisor, request_body: bytes, victim: str) -> None:
+    before = httpx.post(server.url, content=request_body, timeout=120).content
+    send = send_patiently(lambda body: _post(server.url, body))
+    killed = server.pids()[victim]
+    with ThreadPoolExecutor(4) as pool:
+        replies = [pool.submit(send, request_body) for _ in range(8)]
+        replies[0].result()
+        os.kill(killed, signal.SIGKILL)
+        answers = [reply.result() for reply in replies]
+    assert answers == [(200, before)] * 8
+    assert server.pids()[victim] != killed
+
+
+def _post(url: str, body: bytes) -> tuple[int, bytes]:
+    reply = httpx.post(url, content=body, timeout=120)
+    return reply.status_code, reply.content

@@ -60,7 +60,7 @@ def test_the_environment_is_small_and_holds_no_training_code(image: Path, capsys
     assert size < MOST_MB
     check = f"import importlib.util as u; print([n for n in {ABSENT!r} if u.find_spec(n)])"
     found = subprocess.run(
-        [image / "bin" / "python", "-c", check], cwd=image, capture_output=True, text=True, check=True
+        [image / "bin" / "python", "-I", "-c", check], cwd=image, capture_output=True, text=True, check=True
     )
     assert found.stdout.strip() == "[]"
 
