@@ -269,7 +269,7 @@ class Decoding:
     def _open_container(self) -> "av.container.InputContainer":
         try:
             # A playlist would make FFmpeg open files and urls of its own choosing before its format is known here.
-            container = av.open(self._file, mode="r", options={})
+            container = av.open(self._file, mode="r", options={"protocol_whitelist": "none"})
         except (av.FFmpegError, ValueError, OSError) as error:
             reason = getattr(error, "strerror", None) or str(error)
             raise BadInput(
