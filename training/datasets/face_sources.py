@@ -44,7 +44,8 @@ def read_recordio(root: Path, source: str, licence: str) -> Iterator[FaceRecord]
     Source: MXNet RecordIO (dmlc/recordio.h), image record header (mxnet.recordio.IRHeader).
     """
     try:
-        offsets = dict(tuple(map(int, line.split())) for line in (root / "train.idx").read_text().splitlines())
+        rows = [line.split() for line in (root / "train.idx").read_text().splitlines()]
+        offsets = {int(index): int(offset) for index, offset in rows}
         packed = (root / "train.rec").open("rb")
     except (OSError, ValueError) as fault:
         raise BadInput(f"{root} is not a RecordIO data set with train.rec and train.idx: {fault}") from fault

@@ -90,7 +90,7 @@ class SoftAttention(Attention):
 
     def weights(self, x_BCHW: Tensor) -> Tensor:
         """(B, 1, H, W), positive, with mean 1 over the map."""
-        rating_B1P = self.rate(x_BCHW).flatten(2)
+        rating_B1P: Tensor = self.rate(x_BCHW).flatten(2)
         share_B1P = rating_B1P.softmax(dim=2) * rating_B1P.shape[2]
         return share_B1P.reshape(x_BCHW.shape[0], 1, *x_BCHW.shape[2:])
 
@@ -110,7 +110,7 @@ class HardAttention(Attention):
 
     def weights(self, x_BCHW: Tensor) -> Tensor:
         """(B, 1, H, W), each 0 or 1."""
-        rating_B1HW = self.rate(x_BCHW)
+        rating_B1HW: Tensor = self.rate(x_BCHW)
         kept = math.ceil(self._keep * x_BCHW.shape[2] * x_BCHW.shape[3])
         least_B11 = rating_B1HW.flatten(2).topk(kept, dim=2).values[..., -1:]
         hard_B1HW = (rating_B1HW >= least_B11[..., None]).to(x_BCHW.dtype)

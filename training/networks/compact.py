@@ -17,8 +17,12 @@ from torch.nn import functional
 
 EMBEDDING = 128
 # Channels and stride of each residual block. Source: dlib, dnn_face_recognition_ex.cpp.
-_BLOCKS = ((32, 1),) * 3 + ((64, 2),) + ((64, 1),) * 3 + ((128, 2),) + ((128, 1),) * 2
-_BLOCKS += ((256, 2),) + ((256, 1),) * 2 + ((256, 2),)
+_BLOCKS = (
+    *((32, 1),) * 3,
+    *((64, 2), *((64, 1),) * 3),
+    *((128, 2), *((128, 1),) * 2),
+    *((256, 2), *((256, 1),) * 2, (256, 2)),
+)
 _STEM = 32
 _GREY = (0.299, 0.587, 0.114)
 _GREY_MEAN, _SCALE = 117.0, 256.0
@@ -66,10 +70,12 @@ class CompactNetwork(nn.Module):
             self.stem.weight.copy_(layers[0].sum(1, keepdim=True))
             shift = (_GREY_MEAN - mean_3.reshape(1, 3, 1, 1)) / _SCALE
             self.stem.bias.copy_(biases[0] + (layers[0] * shift).sum((1, 2, 3)))  # type: ignore[union-attr]
-            for block, index in zip(self.blocks, self.kept, strict=True):
-                for convolution, place in zip(block.children(), (1 + 2 * index, 2 + 2 * index), strict=True):
-                    convolution.weight.copy_(layers[place])
-                    convolution.bias.copy_(biases[place])
+            own = [m for m in self.blocks.modules() if isinstance(m, nn.Conv2d)]
+            places = [1 + 2 * index + second for index in self.kept for second in (0, 1)]
+            for convolution, place in zip(own, places, strict=True):
+                convolution.weight.copy_(layers[place])
+                assert convolution.bias is not None  # every convolution here has one
+                convolution.bias.copy_(biases[place])
             self.project.weight.copy_(projection_CD.T)
 
 

@@ -66,7 +66,7 @@ class MarginHead(nn.Module, ABC):
         unit_BD = functional.normalize(wide_BD)
         cosine_BS = unit_BD @ functional.normalize(centres.to(wide_BD.dtype)).T
         if self.subcentres > 1:
-            cosine_BS = cosine_BS.unflatten(1, (-1, self.subcentres)).amax(2)
+            cosine_BS = cosine_BS.reshape(len(cosine_BS), -1, self.subcentres).amax(2)
         right_B1 = cosine_BS.gather(1, target_B[:, None])
         clear_B1 = right_B1.clamp(-1 + _EDGE, 1 - _EDGE)
         changed_B1 = self.penalise(clear_B1[:, 0], norm_B)[:, None]
