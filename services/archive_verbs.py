@@ -134,18 +134,25 @@ def archive_purge(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
     yes: YesOption = False,
     as_json: JsonOption = False,
+    purpose: PurposeOption = None,
 ) -> None:
     """Delete what is older than it may be kept: events, evidence and reports, overwritten on disk."""
     from dataclasses import asdict
 
+    from services.access.audit import AuditLog
+    from services.access.caller import local_user
     from services.archive.store import Archive
     from services.history import parse_age, purge
     from services.settings import read_settings
 
     age = parse_age(older_than)
-    archive = Archive(read_settings().archive)
+    settings = read_settings()
+    archive = Archive(settings.archive)
     if not dry_run and not yes:
         typer.confirm(f"Delete everything of camera {camera} older than {older_than}?", abort=True)
+    if not dry_run:
+        facts = {"what": "purge", "camera_id": camera, "older_than": older_than}
+        AuditLog.open(settings).record("change", local_user(purpose), **facts)
     purged = purge(archive, camera_id=camera, older_than=age, dry_run=dry_run)
     if as_json:
         print_json({"dry_run": dry_run, **asdict(purged)})

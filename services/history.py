@@ -23,6 +23,7 @@ from services.reports.people import UNRECOGNISED_NAMES
 from services.reports.report import remove_report
 
 _UNITS = {"h": timedelta(hours=1), "d": timedelta(days=1), "w": timedelta(weeks=1)}
+_LONGEST_KEPT = timedelta(days=14_000)
 CSV_COLUMNS = (
     "event_id", "started_at", "ended_at", "camera_id", "clip", "clip_id", "track_id", "subject_id", "decision",
     "similarity", "threshold", "action", "probability", "start_seconds", "end_seconds",
@@ -50,7 +51,10 @@ def parse_age(text: str) -> timedelta:
     match = re.fullmatch(r"(\d{1,6})([hdw])", text)
     if match is None:
         raise BadUsage(f"{text!r} is no age: write it as 12h, 30d or 8w")
-    return int(match[1]) * _UNITS[match[2]]
+    age = int(match[1]) * _UNITS[match[2]]
+    if age > _LONGEST_KEPT:
+        raise BadUsage(f"{text}: nothing here is as old; write an age below {_LONGEST_KEPT.days}d")
+    return age
 
 
 def write_jsonl(found: Iterable[Sighting], _archive: Archive) -> Iterator[str]:

@@ -20,7 +20,7 @@ from services.perception.evidence import Evidence
 from services.settings import Settings
 
 # The archive keeps no embeddings, so that a copy of it recognises nobody: faces are embedded anew from the evidence
-# for every question. A track costs about a tenth of a second, so this many cost minutes.
+# for every question. A track of a dozen faces takes a core 0.15 s, so this many take minutes.
 MOST_TRACKS = 1000
 
 

@@ -142,5 +142,7 @@ def test_moments_and_ages() -> None:
     assert parse_age("36h") == timedelta(days=1.5)
     assert parse_moment("2026-03-01T10:02:13+01:00") == datetime(2026, 3, 1, 9, 2, 13, tzinfo=UTC)
     assert parse_moment("2026-03-01").tzinfo is not None
+    with pytest.raises(BadUsage, match="nothing here is as old"):
+        parse_age("9999w")
     with pytest.raises(BadUsage, match="no moment"):
         parse_moment("yesterday")

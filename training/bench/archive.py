@@ -22,6 +22,7 @@ from services.contracts.tracks import Video
 from training.bench.table import Bar, BenchTable, Cell
 
 EVENTS_AN_ANALYSIS = 100
+_ANALYSES_A_TRANSACTION = 100
 _MOST_MS = 50.0
 _PAGE = 50
 _SUBJECTS, _CAMERAS, _DAYS = 200, 100, 90
@@ -128,18 +129,23 @@ def fill(path: Path, events: int, on_progress: Callable[[str, float, float], Non
     dice = np.random.default_rng(_SEED)
     # Some people are seen every day, most now and then: Zipf's law, as for words.
     weights = 1 / np.arange(1, _SUBJECTS + 1)
-    clips = []
-    for number in range(-(-events // EVENTS_AN_ANALYSIS)):
-        analysis = _analysis_row(number, dice)
-        clips.append(analysis["clip_id"])
-        people = dice.choice(_SUBJECTS, size=20, p=weights / weights.sum())
-        names = [None if dice.random() < _UNNAMED_SHARE else _subject(int(person)) for person in people]
-        tracks, rows = _rows_of(analysis, names, dice)
+    clips: list[str] = []
+    numbers = range(-(-events // EVENTS_AN_ANALYSIS))
+    for start in range(0, len(numbers), _ANALYSES_A_TRANSACTION):
+        analyses = [_analysis_row(number, dice) for number in numbers[start : start + _ANALYSES_A_TRANSACTION]]
+        tracks: list[dict[str, Any]] = []
+        rows: list[dict[str, Any]] = []
+        for analysis in analyses:
+            people = dice.choice(_SUBJECTS, size=20, p=weights / weights.sum())
+            names = [None if dice.random() < _UNNAMED_SHARE else _subject(int(person)) for person in people]
+            of_it = _tracks_of(analysis, names)
+            tracks += of_it
+            rows += _events_of(analysis, of_it, dice)
         with database.writing() as connection:
-            connection.execute(ANALYSES.insert(), analysis)
-            connection.execute(TRACKS.insert(), tracks)
-            connection.execute(EVENTS.insert(), rows)
-        on_progress("archive", min((number + 1) * EVENTS_AN_ANALYSIS, events), events)
+            for table, new in ((ANALYSES, analyses), (TRACKS, tracks), (EVENTS, rows)):
+                connection.execute(table.insert(), new)
+        clips += [analysis["clip_id"] for analysis in analyses]
+        on_progress("archive", min(len(clips) * EVENTS_AN_ANALYSIS, events), events)
     return clips
 
 
@@ -168,13 +174,10 @@ def _analysis_row(number: int, dice: np.random.Generator) -> dict[str, Any]:
     }
 
 
-def _rows_of(
-    analysis: dict[str, Any], names: list[str | None], dice: np.random.Generator
-) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    number = analysis["analysis_no"]
-    tracks = [
+def _tracks_of(analysis: dict[str, Any], names: list[str | None]) -> list[dict[str, Any]]:
+    return [
         {
-            "analysis_no": number,
+            "analysis_no": analysis["analysis_no"],
             "track_id": f"t{index}",
             "subject_id": name,
             "runner_up_subject_id": _subject(0),
@@ -184,6 +187,12 @@ def _rows_of(
         }
         for index, name in enumerate(names)
     ]
+
+
+def _events_of(
+    analysis: dict[str, Any], tracks: list[dict[str, Any]], dice: np.random.Generator
+) -> list[dict[str, Any]]:
+    number = analysis["analysis_no"]
     rows = []
     for index in range(EVENTS_AN_ANALYSIS):
         track = tracks[index % len(tracks)]
@@ -208,7 +217,7 @@ def _rows_of(
                 "end_seconds": start_seconds + 4,
             }
         )
-    return tracks, rows
+    return rows
 
 
 def _subject(number: int) -> str:
