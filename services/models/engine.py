@@ -82,7 +82,8 @@ class _OpenVinoNetwork:
         self._one_by_one = card.weights.format == "tensorflow"
         self._config: dict[str, Any] = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}
         if threads:
-            self._config["INFERENCE_NUM_THREADS"] = threads
+            # Who asks for fewer threads than cores runs several processes; pinned, all would share the first core.
+            self._config |= {"INFERENCE_NUM_THREADS": threads, "ENABLE_CPU_PINNING": False}
         self._compiled_shapes: dict[str, list[int]] | None = None
         self._request: openvino.InferRequest | None = None
         self._lock = threading.Lock()
