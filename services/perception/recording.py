@@ -1,6 +1,7 @@
 """Recording: the writing side of the evidence bundle. Bounded memory, whole or absent, the same bytes every time."""
 
 import contextlib
+import fcntl
 import hashlib
 import io
 import json
@@ -167,6 +168,14 @@ def crop_face(picture: Picture, face: Detection, *, pts_seconds: float = 0.0) ->
     )
 
 
+def _sweep(folder: Path) -> None:
+    """Remove what writers that were killed have left: each holds a lock on its file for as long as it lives."""
+    for partial in folder.glob(".*.partial"):
+        with contextlib.suppress(OSError), partial.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            partial.unlink()
+
+
 class EvidenceWriter:
     """A bundle being written; a context manager. Nothing appears under its name before `finish`."""
 
@@ -185,11 +194,14 @@ class EvidenceWriter:
         try:
             self._filesystem.makedirs(self._filesystem._parent(self._path), exist_ok=True)
             folder = Path(self._path).parent if self._is_local() else None
+            if folder is not None:
+                _sweep(folder)
             handle, partial = tempfile.mkstemp(dir=folder, prefix=f".{key[:16]}.", suffix=".partial")
         except OSError as error:
             raise BadInput(f"{root}: evidence cannot be written there ({error}); name another folder") from error
         self._partial = Path(partial)
         self._file = os.fdopen(handle, "w+b")
+        fcntl.flock(self._file, fcntl.LOCK_EX)
         self._zip = zipfile.ZipFile(self._file, "w", zipfile.ZIP_STORED)
         self._finished = False
 

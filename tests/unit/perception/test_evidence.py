@@ -127,6 +127,15 @@ def test_what_fails_half_way_leaves_nothing(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_what_a_killed_writer_left_is_swept_and_a_living_one_is_not(tmp_path: Path) -> None:
+    abandoned = tmp_path / ".0123456789abcdef.killed.partial"
+    abandoned.write_bytes(b"faces")
+    with EvidenceWriter(str(tmp_path), "a" * 64):
+        assert not abandoned.exists()
+        with EvidenceWriter(str(tmp_path), "b" * 64):
+            assert len(list(tmp_path.glob(".*.partial"))) == 2
+
+
 def test_remote_bundles_work_alike(tmp_path: Path) -> None:
     with EvidenceWriter("memory://bundles", KEY) as writer:
         writer.write_track("t1", record())
