@@ -1,3 +1,5 @@
+from datetime import datetime, timedelta, timezone
+
 import pytest
 
 from services.contracts.action import Action, ActionResponse, ActionSegment
@@ -91,3 +93,21 @@ def test_answers_about_different_evidence_are_refused() -> None:
     other = actions().model_copy(update={"tracks": tracks(evidence="9" * 64)})
     with pytest.raises(BadInput, match="same tracks response"):
         join_events(EventsRequest(identity=identities(), action=other))
+
+
+def test_events_of_a_dated_clip_carry_its_camera_and_times_and_keep_their_ids() -> None:
+    undated = join_events(EventsRequest(identity=identities(), action=actions()))
+    assert b"started_at" not in undated.events[0].to_json()
+    started_at = datetime(2026, 3, 1, 10, tzinfo=timezone(timedelta(hours=1)))
+    clip = CLIP.model_copy(update={"camera_id": "gate", "started_at": started_at})
+    seen = tracks().model_copy(update={"clip": clip})
+    request = EventsRequest(
+        identity=identities().model_copy(update={"tracks": seen}), action=actions().model_copy(update={"tracks": seen})
+    )
+    dated = join_events(request)
+    assert [event.event_id for event in dated.events] == [event.event_id for event in undated.events]
+    for event in dated.events:
+        assert event.camera_id == "gate"
+        assert event.started_at == started_at + timedelta(seconds=event.start_seconds)
+        assert event.ended_at == started_at + timedelta(seconds=event.end_seconds)
+    assert b'"started_at":"2026-03-01T09:00:00Z"' in dated.events[0].to_json()
