@@ -88,9 +88,7 @@ def split(session: Session, person_id: str, into: str, template_ids: Sequence[st
 
 def deny(session: Session, person_id: str, faces: Sequence[Template], *, remark: str) -> int:
     """Faces that are not this person's, whatever they look like; gives the edit's number."""
-    return session.add_edit(
-        "not", person_id, face_ids=[session.add_face(person_id, face) for face in faces], remark=remark
-    )
+    return session.add_edit("not", person_id, face_ids=session.add_faces(person_id, faces), remark=remark)
 
 
 def set_consent(session: Session, person_id: str, consent: Consent) -> int:

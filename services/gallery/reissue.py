@@ -1,10 +1,13 @@
 """Reissue: every template turned by a new rotation, so that what was stolen compares with nothing any more."""
 
+from dataclasses import replace
+
+import numpy as np
 import sqlalchemy as sa
 
 from services.gallery.protection import make_rotation, rotate
 from services.gallery.schema import SECRETS, VECTORS
-from services.gallery.session import Session, StoredVector
+from services.gallery.session import Session
 
 
 def reissue(session: Session) -> int:
@@ -26,9 +29,13 @@ def reissue(session: Session) -> int:
         # From the old position to the new one in a single turn: the plain embedding never exists.
         old = make_rotation(old_secret, space=space, dimension=dimension)
         turn = session.rotation(space, dimension) @ old.T
-        for person_id, stored in vectors:
-            session.put_turned(
-                person_id, StoredVector(stored.face_id, stored.template_id, rotate(stored.vector, turn)), space
-            )
+        turned = rotate(np.stack([stored.vector for _, stored in vectors]), turn)
+        session.replace_turned(
+            [
+                (person_id, replace(stored, vector=vector))
+                for (person_id, stored), vector in zip(vectors, turned, strict=True)
+            ],
+            space,
+        )
     session.connection.execute(SECRETS.delete().where(SECRETS.c.name == f"rotation {old_id}"))
     return sum(len(vectors) for vectors in held.values())

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import sqlalchemy as sa
@@ -51,6 +52,7 @@ class Session:
         self.connection = connection
         self.vault = vault
         self._rotations: dict[tuple[str, str, int], NDArray[np.float64]] = {}
+        self._rotation_id: str | None = None
 
     @property
     def space(self) -> str | None:
@@ -152,25 +154,32 @@ class Session:
         """Fold again at the next question."""
         self.__dict__.pop("standing", None)
 
-    def add_face(self, person_id: str, template: Template) -> str:
-        """Keep a template; gives its face id. It counts once an edit says whose it is."""
-        face_id, seal = secrets.token_hex(16), self.vault.person(person_id)
-        facts = {
-            "template_id": template.template_id,
-            "quality": template.quality,
-            "landmarks_px": template.landmarks_px.astype(np.float32).tolist(),
-            "source_sha256": template.source_sha256,
-        }
-        self.connection.execute(
-            FACES.insert().values(
-                face_id=face_id,
-                person_id=person_id,
-                facts=seal.close(json.dumps(facts).encode(), "facts", person_id, face_id),
-                chip=seal.close(template.chip_png, "chip", person_id, face_id),
+    def add_faces(self, person_id: str, templates: Sequence[Template]) -> list[str]:
+        """Keep a person's templates; gives their face ids. They count once an edit says whose they are."""
+        seal, faces, vectors = self.vault.person(person_id), list[dict[str, Any]](), list[dict[str, Any]]()
+        for template in templates:
+            face_id, embedding = secrets.token_hex(16), template.embedding
+            facts = {
+                "template_id": template.template_id,
+                "quality": template.quality,
+                "landmarks_px": template.landmarks_px.astype(np.float32).tolist(),
+                "source_sha256": template.source_sha256,
+            }
+            faces.append(
+                {
+                    "face_id": face_id,
+                    "person_id": person_id,
+                    "facts": seal.close(json.dumps(facts).encode(), "facts", person_id, face_id),
+                    "chip": seal.close(template.chip_png, "chip", person_id, face_id),
+                }
             )
-        )
-        self.put_vector(person_id, face_id, template.template_id, template.embedding)
-        return face_id
+            turned = rotate(embedding.vector, self.rotation(embedding.space, len(embedding.vector)))
+            stored = StoredVector(face_id, template.template_id, turned)
+            vectors.append(self._vector_row(person_id, stored, embedding.space))
+        if faces:
+            self.connection.execute(FACES.insert(), faces)
+            self.connection.execute(VECTORS.insert(), vectors)
+        return [face["face_id"] for face in faces]
 
     def put_vector(self, person_id: str, face_id: str, template_id: str, embedding: Embedding) -> None:
         """Keep where a face lies in a space, turned by the gallery's rotation."""
@@ -179,13 +188,20 @@ class Session:
 
     def put_turned(self, person_id: str, stored: StoredVector, space: str) -> None:
         """Keep a vector that is turned already."""
+        self.connection.execute(VECTORS.insert().values(self._vector_row(person_id, stored, space)))
+
+    def replace_turned(self, rows: Sequence[tuple[str, StoredVector]], space: str) -> None:
+        """Put turned vectors in the place of all that lie in a space, each with the person under whose key it lies."""
+        self.connection.execute(VECTORS.delete().where(VECTORS.c.space == space))
+        if rows:
+            self.connection.execute(VECTORS.insert(), [self._vector_row(*row, space) for row in rows])
+
+    def _vector_row(self, person_id: str, stored: StoredVector, space: str) -> dict[str, Any]:
         rotation_id = self.rotation_id()
         content = bytes.fromhex(stored.template_id) + stored.vector.astype("<f4").tobytes()
-        sealed = self.vault.person(person_id).close(content, "vector", person_id, stored.face_id, space, rotation_id)
-        self.connection.execute(VECTORS.delete().where(VECTORS.c.face_id == stored.face_id, VECTORS.c.space == space))
-        self.connection.execute(
-            VECTORS.insert().values(face_id=stored.face_id, space=space, rotation_id=rotation_id, vector=sealed)
-        )
+        place = ("vector", person_id, stored.face_id, space, rotation_id)
+        sealed = self.vault.person(person_id).close(content, *place)
+        return {"face_id": stored.face_id, "space": space, "rotation_id": rotation_id, "vector": sealed}
 
     def vectors(self, space: str) -> Iterator[tuple[str, StoredVector]]:
         """Everything kept in a space, each with the person under whose key it lies."""
@@ -238,13 +254,16 @@ class Session:
 
     def rotation_id(self) -> str:
         """Names the rotation in force; the first one is made on first use."""
-        return read_state(self.connection, "rotation") or self.new_rotation()
+        if self._rotation_id is None:
+            self._rotation_id = read_state(self.connection, "rotation") or self.new_rotation()
+        return self._rotation_id
 
     def new_rotation(self) -> str:
         """Put a new rotation in force; gives its id."""
         rotation_id = secrets.token_hex(8)
         self.vault.make_secret(_ROTATION + rotation_id)
         write_state(self.connection, "rotation", rotation_id)
+        self._rotation_id = rotation_id
         return rotation_id
 
     def chip(self, person_id: str, face_id: str) -> tuple[bytes, NDArray[np.float32]]:

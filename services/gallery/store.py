@@ -65,6 +65,7 @@ class Gallery:
         self._path = None if "://" in self.location else Path(location)
         self._keys = keys
         self.engine = open_engine(self.location if self._path is None else f"sqlite:///{location}")
+        self._sealed = False
         self._cached: tuple[str, str, datetime | None, Snapshot] | None = None
 
     @classmethod
@@ -88,6 +89,8 @@ class Gallery:
         """
         if self._path is not None and not self._path.exists():
             return False
+        if self._sealed:  # looked at before: every clip asks
+            return True
         with self._refusing():
             tables = set(sa.inspect(self.engine).get_table_names())
         if tables and not tables & {STATE.name, PLAIN_TABLE}:
@@ -131,8 +134,7 @@ class Gallery:
                 )
             for name, some in new.items():
                 if some:
-                    faces = [session.add_face(people[name], each) for each in some]
-                    session.add_edit("enrol", people[name], face_ids=faces)
+                    session.add_edit("enrol", people[name], face_ids=session.add_faces(people[name], some))
         return sum(map(len, new.values()))
 
     def remove(self, subject_id: str) -> int:
@@ -345,7 +347,10 @@ class Gallery:
 
     def _seal_plain(self) -> None:
         """A gallery from before sealing is sealed the first time it is opened."""
+        if self._sealed:
+            return
         if not sa.inspect(self.engine).has_table(PLAIN_TABLE):
+            self._sealed = True
             return
         with self.engine.execution_options(writes=True).begin() as connection:
             if not sa.inspect(connection).has_table(PLAIN_TABLE):
@@ -356,7 +361,7 @@ class Gallery:
             for template in templates:
                 self._claim_space(session, template.embedding.space)
                 person_id = session.find_person(template.subject_id) or session.add_person(template.subject_id)
-                session.add_edit("enrol", person_id, face_ids=[session.add_face(person_id, template)])
+                session.add_edit("enrol", person_id, face_ids=session.add_faces(person_id, [template]))
         rewrite(self.engine)
         flush_log(self.engine)
 
