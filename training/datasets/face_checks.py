@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from training.datasets.face_chips import FaceChips
 
-# Of 256 bits. Of 1,589 aligned photographs (LFW) two of one subject differ in 64 or more, of two subjects in 41 or more;
+# Of 256 bits. Among 1,589 aligned photographs (LFW) two of one subject differ in 64 or more, of two in 41 or more;
 # copies shrunk to 5/8, saved as JPEG of quality 40 and relit differ in 5 (median), 19 in 20 of them in at most 14.
 NEAR_DUPLICATE_BITS = 15
 _HASH_SIDE = 16
