@@ -1,5 +1,6 @@
 """A second version is loaded beside the first while requests go on: not one of them fails."""
 
+import hashlib
 import os
 import re
 import shutil
@@ -36,8 +37,6 @@ def store(tmp_path: Path, models: Path) -> ModelStore:
 
 def add_version(store: ModelStore) -> str:
     """Install the champion's network again, as version 2, and make it champion; its sha256."""
-    import hashlib
-
     card, path = store.champion("action")
     network = onnx.load(path)
     network.doc_string = "version 2"
@@ -54,7 +53,13 @@ def add_version(store: ModelStore) -> str:
 def serving(home: Path, *options: str, **environment: str) -> Iterator[tuple[str, subprocess.Popen[str]]]:
     process = subprocess.Popen(
         [sys.executable, "-m", "services.action", "--port", "0", *options],
-        env={**os.environ, "WHODID_HOME": str(home), **environment},
+        env={
+            **os.environ,
+            "WHODID_HOME": str(home),
+            "WHODID_MODELS": str(home / "models"),
+            "WHODID_EVIDENCE": str(home / "evidence"),
+            **environment,
+        },
         stderr=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         text=True,
@@ -77,8 +82,8 @@ def serving(home: Path, *options: str, **environment: str) -> Iterator[tuple[str
 
 @pytest.fixture
 def request_body(tmp_path: Path) -> bytes:
-    """One person walking through half a minute, as `tracks` would have written it down."""
-    answer = write_bundle(tmp_path / "evidence", [((200, 30, 30), 0.0, 30.0)])
+    """One person seen for four seconds, as `tracks` would have written it down."""
+    answer = write_bundle(tmp_path / "evidence", [((200, 30, 30), 0.0, 4.0)])
     return renamed(answer).to_json()
 
 
