@@ -43,5 +43,5 @@ def forget(
         for kind, count in done.certificate.counts.items():
             typer.echo(f"{count:6d} {kind.replace('_', ' ')}")
         for key_id in done.certificate.keys_to_destroy:
-            typer.echo(f"key {key_id} still opens backups of before: its keeper has to destroy it")
+            typer.echo(f"key {key_id} still opens backups of before: its keeper has to replace and destroy it")
         typer.echo(f"nothing is left; certificate: {done.path}")

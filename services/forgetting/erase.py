@@ -15,7 +15,7 @@ from urllib.request import url2pathname
 from services.access.audit import AuditLog
 from services.archive.query import EventQuery
 from services.archive.store import Archive
-from services.contracts.errors import BadInput, WhodidError
+from services.contracts.errors import BadInput, BadUsage, WhodidError
 from services.forgetting.certificate import Certificate, write_certificate
 from services.forgetting.journal import Journal, Plan, find_journals
 from services.forgetting.scan import Trace, find_traces
@@ -131,7 +131,7 @@ def _carry_out(plan: Plan, settings: Settings) -> Forgotten:
     _erase_from_gallery(gallery, plan)
     keys_left: list[str] = []
     if gallery.exists:
-        _, keys_left = gallery.rotate_key()  # what a backup of before holds is sealed with the key that goes now
+        keys_left = _replace_key(gallery)  # what a backup of before holds is sealed with the key that goes now
         rewrite(gallery.engine)
         flushed = flush_log(gallery.engine)
         if not flushed:
@@ -175,6 +175,15 @@ def _erase_from_gallery(gallery: Gallery, plan: Plan) -> None:
         known = session.find_person(plan.subject_id) is not None
     if known:
         gallery.remove(plan.subject_id)
+
+
+def _replace_key(gallery: Gallery) -> list[str]:
+    """Ids of keys that open backups of before and that only their keeper can destroy."""
+    try:
+        return gallery.rotate_key()[1]
+    except BadUsage:  # keys from the environment, and no new one among them
+        keys = gallery.keys.read()
+        return [] if keys is None else [keys.current]
 
 
 def _delete_report(folder: Path) -> None:

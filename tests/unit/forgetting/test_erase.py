@@ -1,3 +1,4 @@
+import base64
 import json
 import os
 import random
@@ -19,6 +20,7 @@ from services.forgetting.erase import forget
 from services.forgetting.scan import find_traces
 from services.gallery.edits import Consent
 from services.gallery.schema import flush_log
+from services.gallery.sealing import name_key
 from services.gallery.store import Gallery
 from services.settings import Settings, read_settings
 from tests.unit.archive.histories import analysis_of, named
@@ -136,6 +138,17 @@ def test_a_backup_of_the_gallery_cannot_be_read_any_more(build: Callable[[str], 
     (house.root / "backup.db.key").write_bytes(Path(house.settings.gallery + ".key").read_bytes())
     with pytest.raises(BadInput, match="does not hold"):
         Gallery(backup).list_subjects()
+
+
+def test_a_key_from_the_environment_is_left_to_its_keeper_and_named(
+    build: Callable[[str], House], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WHODID_KEY", base64.b64encode(bytes(32)).decode())
+    house = build("home")
+    (done,) = forget("ada-lovelace", house.settings)
+    (key_id,) = done.certificate.keys_to_destroy
+    assert key_id == name_key(bytes(32))
+    assert [s.subject_id for s in house.gallery.list_subjects()] == ["bo-the-other"]
 
 
 def test_who_is_unknown_is_refused_and_a_merged_name_says_whose_it_is(build: Callable[[str], House]) -> None:
