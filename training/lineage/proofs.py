@@ -18,7 +18,7 @@ from services.contracts.errors import WhodidError
 from services.contracts.events import Event
 from services.contracts.identity import GalleryRef
 from services.events.join import identify_event
-from services.models.pretrained import read_pretrained
+from services.models.catalogue import read_pretrained
 from services.models.store import CARD_FILE, StoredModel
 from services.settings import Settings
 from services.signing import public_path, read_public_key

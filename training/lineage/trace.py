@@ -12,7 +12,7 @@ from services.contracts.errors import BadInput, MissingModel, WhodidError
 from services.contracts.events import Provenance
 from services.contracts.identity import GalleryRef
 from services.ledger import BrokenLedger, Entry
-from services.models.pretrained import Pretrained, read_pretrained
+from services.models.catalogue import Pretrained, read_pretrained
 from services.models.store import ModelStore, StoredModel
 from services.settings import Settings
 from training.lineage import proofs

@@ -13,7 +13,8 @@ import pytest
 
 from services.contracts.errors import BadUsage, MissingModel
 from services.models import pretrained
-from services.models.pretrained import Distribution, Member, Pretrained, fetch, read_pretrained
+from services.models.catalogue import Distribution, Member, Pretrained, read_pretrained
+from services.models.pretrained import fetch
 from services.models.store import ModelStore
 
 from .conftest import CardMaker
