@@ -98,6 +98,18 @@ def fit(
         Every epoch, in order.
     """
     torch.use_deterministic_algorithms(True)
+    with processes.joined() as group:
+        return _fit(lesson, params, checkpoint, fingerprint, report, group)
+
+
+def _fit(
+    lesson: Lesson,
+    params: FitParams,
+    checkpoint: Path,
+    fingerprint: str,
+    report: Callable[[Epoch], None],
+    group: processes.Processes,
+) -> list[Epoch]:
     lesson.to(params.device).to(memory_format=torch.channels_last)
     decayed = [p for p in lesson.parameters() if p.requires_grad and p.ndim > 1]
     plain = [p for p in lesson.parameters() if p.requires_grad and p.ndim <= 1]
@@ -113,62 +125,61 @@ def fit(
     for past in history:
         report(past)
 
-    with processes.joined() as group:
-        parallel = group.parallel(lesson)
-        for epoch in range(len(history), params.epochs):
-            if _waited(history) >= params.patience:
+    parallel = group.parallel(lesson)
+    for epoch in range(len(history), params.epochs):
+        if _waited(history) >= params.patience:
+            break
+        torch.manual_seed(params.seed * 100_003 + epoch)
+        generator = torch.Generator().manual_seed(params.seed * 100_003 + epoch)
+        order_N = lesson.draw_epoch(generator)
+        steps = math.ceil(len(order_N) / params.batch_size)
+        lesson.train()
+        total, norms = 0.0, 0.0
+        for step in range(steps):
+            rows = order_N[step * params.batch_size : (step + 1) * params.batch_size]
+            if len(rows) < group.size:
                 break
-            torch.manual_seed(params.seed * 100_003 + epoch)
-            generator = torch.Generator().manual_seed(params.seed * 100_003 + epoch)
-            order_N = lesson.draw_epoch(generator)
-            steps = math.ceil(len(order_N) / params.batch_size)
-            lesson.train()
-            total, norms = 0.0, 0.0
-            for step in range(steps):
-                rows = order_N[step * params.batch_size : (step + 1) * params.batch_size]
-                if len(rows) < group.size:
-                    break
-                for param_group in optimizer.param_groups:
-                    param_group["lr"] = learning_rate_at(epoch + step / steps, params)
-                optimizer.zero_grad()
-                parts = group.share(rows).chunk(params.accumulation)
-                for index, part in enumerate(parts, start=1):
-                    weight = len(part) / len(rows)
-                    with group.without_averaging(parallel, when=index < len(parts)):
-                        loss = parallel(part, generator) * (weight * group.size)
-                        loss.backward()
-                    total += loss.item() * len(rows) / group.size
-                norms += nn.utils.clip_grad_norm_(lesson.parameters(), params.clip_norm).item()
-                optimizer.step()
-                average.update(lesson)
+            for param_group in optimizer.param_groups:
+                param_group["lr"] = learning_rate_at(epoch + step / steps, params)
+            optimizer.zero_grad()
+            parts = group.share(rows).chunk(params.accumulation)
+            for index, part in enumerate(parts, start=1):
+                weight = len(part) / len(rows)
+                with group.without_averaging(parallel, when=index < len(parts)):
+                    loss = parallel(part, generator) * (weight * group.size)
+                    loss.backward()
+                total += loss.item() * len(rows) / group.size
+            norms += nn.utils.clip_grad_norm_(lesson.parameters(), params.clip_norm).item()
+            optimizer.step()
+            average.update(lesson)
 
-            with average.in_place(lesson):
-                measures = lesson.validate()
-                history.append(
-                    Epoch(
-                        epoch=epoch,
-                        learning_rate=learning_rate_at(epoch, params),
-                        train_loss=group.sum(total) / len(order_N),
-                        gradient_norm=norms / steps,
-                        measures=measures,
-                    )
+        with average.in_place(lesson):
+            measures = lesson.validate()
+            history.append(
+                Epoch(
+                    epoch=epoch,
+                    learning_rate=learning_rate_at(epoch, params),
+                    train_loss=group.sum(total) / len(order_N),
+                    gradient_norm=norms / steps,
+                    measures=measures,
                 )
-                if _waited(history) == 0:
-                    best = {name: value.clone() for name, value in lesson.state_dict().items()}
-            if group.leads:
-                state = Checkpoint(
-                    weights=lesson.state_dict(),
-                    average=average.weights,
-                    best=best,
-                    moments=optimizer.state_dict()["state"],
-                    history=[asdict(past) for past in history],
-                )
-                state.save(checkpoint, fingerprint)
-                report(history[-1])
-
-        lesson.load_state_dict(best)
+            )
+            if _waited(history) == 0:
+                best = {name: value.clone() for name, value in lesson.state_dict().items()}
         if group.leads:
-            checkpoint.unlink(missing_ok=True)
+            state = Checkpoint(
+                weights=lesson.state_dict(),
+                average=average.weights,
+                best=best,
+                moments=optimizer.state_dict()["state"],
+                history=[asdict(past) for past in history],
+            )
+            state.save(checkpoint, fingerprint)
+            report(history[-1])
+
+    lesson.load_state_dict(best)
+    if group.leads:
+        checkpoint.unlink(missing_ok=True)
     return history
 
 

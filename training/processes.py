@@ -56,6 +56,11 @@ class Processes:
         return total.item()
 
 
+def leads() -> bool:
+    """Whether this process is the first, or the only one, of those torchrun started."""
+    return os.environ.get("RANK", "0") == "0"
+
+
 @contextmanager
 def joined() -> Iterator[Processes]:
     """Join the processes torchrun started; alone when it started none."""

@@ -82,9 +82,15 @@ def print_facts(facts: dict[str, str], console: Console) -> None:
     _print_rows(console, "machine", ("", ""), tuple(facts.items()))
 
 
-def write_markdown(facts: dict[str, str], tables: Sequence[BenchTable]) -> str:
-    """The same as a page."""
-    lines = ["# Runtime benchmarks", "", "Written by `python -m training.bench --markdown FILE`; do not edit.", ""]
+def write_markdown(
+    facts: dict[str, str],
+    tables: Sequence[BenchTable],
+    *,
+    title: str = "Runtime benchmarks",
+    command: str = "python -m training.bench",
+) -> str:
+    """The same as a page, headed by what wrote it."""
+    lines = [f"# {title}", "", f"Written by `{command} --markdown FILE`; do not edit.", ""]
     lines += _markdown_rows(("machine", ""), tuple(facts.items()))
     for table in tables:
         lines += ["", f"## {table.title}", "", table.protocol, ""]
