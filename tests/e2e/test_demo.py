@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -44,7 +45,8 @@ def demo(tmp_path_factory: pytest.TempPathFactory, repository: Path, models: Pat
         gallery = folder / "gallery.db"
         whodid("enroll", "--folder", repository / "data/enrol", "--gallery", gallery)
         (clip,) = (repository / "data/scenes/demo").glob("*.mp4")
-        table = whodid("analyze", clip, "--gallery", gallery, "--out", folder / "out")
+        recorded = ("--camera", "yard", "--started-at", "2026-03-01T10:00:00+01:00")
+        table = whodid("analyze", clip, "--gallery", gallery, "--out", folder / "out", *recorded)
         yield Run(table, folder / "out" / clip.stem, gallery)
 
 
@@ -104,6 +106,33 @@ def test_events_can_be_searched_and_a_second_analysis_adds_none(demo: Run, repos
     assert {event["identity"]["subject_id"] for event in found} == {subject}
 
 
+def test_the_past_is_searched_by_time_camera_company_and_face(demo: Run, repository: Path) -> None:
+    def search(*options: object) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in whodid("events", *options, "--json").splitlines()]
+
+    ids = {event.event_id for event in demo.analysis.events}
+    assert all(event["started_at"].startswith("2026-03-01T09:00:") for event in search())
+    minute = ("--between", "2026-03-01T10:00+01:00", "2026-03-01T09:01Z")
+    assert {event["event_id"] for event in search("--camera", "yard", *minute)} == ids
+    assert search("--camera", "yard", "--between", "2026-03-02", "2026-03-03") == []
+    assert search("--camera", "gate") == []
+    one, *_, other = sorted({event.identity.subject_id for event in demo.analysis.events if event.identity.subject_id})
+    together = search("--who", one, "--with", other)
+    assert {event["identity"]["subject_id"] for event in together} <= {one}
+    picture = sorted((repository / "data/enrol" / one).glob("*.jpg"))[0]
+    assert {event["identity"]["subject_id"] for event in search("--face", picture)} == {one}
+
+
+def test_an_event_shows_its_pixels_and_old_ones_are_purged(demo: Run, tmp_path: Path) -> None:
+    event = demo.analysis.events[0]
+    whodid("show", event.event_id[:12], "--out", tmp_path / "event.png")
+    assert (tmp_path / "event.png").stat().st_size > 10_000
+    purge = ("archive", "purge", "--camera", "yard", "--json")
+    counted = json.loads(whodid(*purge, "--older-than", "1d", "--dry-run"))
+    assert (counted["analyses"], counted["events"]) == (1, len(demo.analysis.events))
+    assert json.loads(whodid(*purge, "--older-than", "9999d", "--yes"))["analyses"] == 0
+
+
 def test_a_subject_removed_is_a_stranger_from_then_on(demo: Run, repository: Path, tmp_path: Path) -> None:
     subject = next(e.identity.subject_id for e in demo.analysis.events if e.identity.subject_id)
     gallery = tmp_path / "gallery.db"
@@ -121,5 +150,5 @@ def test_the_doctor_finds_nothing_wrong(demo: Run) -> None:
 
 
 def test_every_verb_has_help() -> None:
-    for verb in ("analyze", "enroll", "gallery", "models", "events", "serve", "doctor"):
+    for verb in ("analyze", "enroll", "gallery", "models", "events", "show", "archive", "serve", "doctor"):
         assert "Usage" in whodid(verb, "--help")

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import httpx
@@ -41,7 +42,9 @@ def server(served_home: Path) -> Iterator[Supervisor]:
 @pytest.fixture(scope="module")
 def request_body(repository: Path) -> bytes:
     (clip,) = (repository / "data/scenes/demo").glob("*.mp4")
-    return TracksRequest(clip=refer_to_clip(clip), to_seconds=6).to_json()
+    started_at = datetime(2026, 3, 1, 10, tzinfo=timezone(timedelta(hours=1)))
+    reference = refer_to_clip(clip, camera_id="yard", started_at=started_at)
+    return TracksRequest(clip=reference, to_seconds=6).to_json()
 
 
 def test_http_and_one_process_say_the_same_bytes(server: Supervisor, request_body: bytes) -> None:
@@ -49,7 +52,9 @@ def test_http_and_one_process_say_the_same_bytes(server: Supervisor, request_bod
     status, here = run_here(read_settings())(request_body)
     assert (over_http.status_code, status) == (200, 200), over_http.text
     assert over_http.content == here
-    assert Analysis.model_validate_json(here).events
+    events = Analysis.model_validate_json(here).events
+    assert events
+    assert all(event.camera_id == "yard" and event.started_at and event.started_at.minute == 0 for event in events)
 
 
 def test_bad_requests_are_answered_and_the_next_one_is_served(
