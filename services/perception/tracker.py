@@ -24,6 +24,8 @@ Histogram = NDArray[np.float32]
 # Waiting longer (3.5 s) joined more falls to their people, and more people to somebody else's name.
 LOST_SECONDS = 1.6
 _LEFT_SECONDS = 0.5
+# Whoever lies longer is lost, or something else was taken for them: the scene where they stood when the clip began.
+_UNDETECTED_SECONDS = 5.0
 _TENTATIVE_SECONDS = 0.45
 _HITS_TO_CONFIRM = 3
 # Boxes are widened by this share of their sides before they are compared: at ten pictures a second a runner's
@@ -36,13 +38,17 @@ _LEAST_LIKENESS = 0.78
 _OCCLUDED_SECONDS = 0.35
 _LEAST_LIKENESS_OCCLUDED = 0.86
 # Overlap at which two people may be taken for one, and below which they are apart again.
-_ENTANGLED_COVERAGE = 0.45
+_ENTANGLED_COVERAGE = 0.35
 _APART_IOU = 0.15
+# Two people of one size, one before the other.
+_CROSSING_IOU = 0.4
 # Detections that share so much are one person's until they come apart.
 _DOUBLE_COVERAGE = 0.6
 # What the better way to tell two people apart must gain over the other.
 _CLEAR_GAIN = 0.25
 _CLOTHES_WEIGHT = 4.0
+# The same, from one picture to the next: enough to leave the one box of two people to the one it shows.
+_MATCH_CLOTHES_WEIGHT = 2.5
 _APPEARANCE_MEMORY = 0.9
 
 
@@ -73,6 +79,7 @@ class _Track:
         self.motion = BoxMotion(box_px)
         self.last_box_px = box_px
         self.seen_seconds = seconds
+        self.detected_seconds = seconds
         self.hits = 1
         self.confirmed = False
         self.appearance: Histogram | None = None
@@ -137,7 +144,8 @@ class Tracker:
         self._match(self._tracks, sure, boxes_px, appearances, _LEAST_OVERLAP, matches)
         recent = [t for t in self._unmatched(matches) if seconds - t.seen_seconds < _OCCLUDED_SECONDS]
         self._match(recent, unsure, boxes_px, appearances, _LEAST_OVERLAP_UNSURE, matches)
-        self._match(self._unmatched(matches), undetected, boxes_px, appearances, _LEAST_OVERLAP_UNSURE, matches)
+        lying = [t for t in self._unmatched(matches) if seconds - t.detected_seconds < _UNDETECTED_SECONDS]
+        self._match(lying, undetected, boxes_px, appearances, _LEAST_OVERLAP_UNSURE, matches)
         self._entangle(matches, boxes_px)
         ended = self._disentangle(matches, boxes_px, appearances)
 
@@ -194,23 +202,26 @@ class Tracker:
                 known = track.appearance is not None and appearances[index] is not None
                 if known and alike < (_LEAST_LIKENESS_OCCLUDED if occluded else _LEAST_LIKENESS):
                     allowed[row, column] = False
-                affinity[row, column] += alike + (0.1 if track.confirmed else 0.0)
+                affinity[row, column] += _MATCH_CLOTHES_WEIGHT * alike + (0.1 if track.confirmed else 0.0)
         rows, columns = linear_sum_assignment(np.where(allowed, affinity, -1e3), maximize=True)
         for row, column in zip(rows.tolist(), columns.tolist(), strict=True):
             if allowed[row, column]:
                 matches[tracks[row].number] = int(candidates[column])
 
     def _entangle(self, matches: dict[int, int], boxes_px: Boxes) -> None:
-        """Note who may be hidden behind whom: one of two is not found, and where it should be the other one is."""
+        """Note who may be taken for whom: they nearly cover one another, or one is found where both should be."""
         confirmed = [track for track in self._tracks if track.confirmed]
         if len(confirmed) < 2:
             return
         boxes = np.stack([boxes_px[matches[t.number]] if t.number in matches else t.motion.box_px for t in confirmed])
-        covered = pairwise_coverage(boxes, boxes)
+        covered, ious = pairwise_coverage(boxes, boxes), pairwise_iou(boxes, boxes)
         for row, hidden in enumerate(confirmed):
             for column, other in enumerate(confirmed):
+                pair = (min(hidden.number, other.number), max(hidden.number, other.number))
                 if row != column and hidden.number not in matches and covered[row, column] > _ENTANGLED_COVERAGE:
-                    self._entangled[min(hidden.number, other.number), max(hidden.number, other.number)] = None
+                    self._entangled[pair] = None
+                elif row < column and ious[row, column] > _CROSSING_IOU:
+                    self._entangled.setdefault(pair, None)
 
     def _disentangle(
         self, matches: dict[int, int], boxes_px: Boxes, appearances: Sequence[Histogram | None]
@@ -253,6 +264,8 @@ class Tracker:
             track.motion.correct(box_px, jitter=1.0 if confidence >= self._minimum_confidence else 2.0)
         track.last_box_px = box_px
         track.seen_seconds = self._seconds
+        if confidence > 0:
+            track.detected_seconds = self._seconds
         track.hits += 1
         track.confirmed = track.confirmed or track.hits >= _HITS_TO_CONFIRM
 

@@ -158,3 +158,31 @@ def test_whatever_is_detected_no_detection_has_two_owners(pictures: list[list[tu
         assert not ended & now
         assert all(np.isfinite(one.box_px).all() for one in answer)
         before = now
+
+
+def test_the_one_box_of_two_people_is_left_to_the_one_it_shows() -> None:
+    # A runner starts beside somebody who stands: for a moment the detector sees one of them, in both their places.
+    def striped(red: float) -> NDArray[np.float32]:
+        return np.array([red, 1 - red], np.float32)
+
+    near, far = np.array([853, 226, 1020, 646], np.float32), np.array([781, 210, 875, 511], np.float32)
+    tracker = Tracker(0.4, 1280, 720)
+    for k in range(10):
+        tracker.update(k / 10, np.stack([near, far]), np.full(2, 0.9, np.float32), [striped(0.9), striped(0.2)])
+    merged = np.array([774, 210, 939, 514], np.float32)
+    tracker.update(1.0, np.stack([near, merged]), np.full(2, 0.9, np.float32), [striped(0.9), striped(0.2)])
+    running = np.array([[769, 224, 921, 623]], np.float32)
+    first, second = tracker.update(1.1, running, np.full(1, 0.9, np.float32), [striped(0.7)])
+    assert first.detected
+    assert not second.detected
+
+
+def test_nobody_is_followed_for_ever_by_what_stands_out_from_the_scene() -> None:
+    tracker = Tracker(0.4, 1280, 720)
+    for k in range(5):
+        tracker.update(k / 10, person(400)[None], np.full(1, 0.9, np.float32), [clothes(RED)])
+    for k in range(5, 100):
+        followed = tracker.update(k / 10, person(400)[None], np.zeros(1, np.float32), [None])
+        if k == 40:
+            assert followed, "whoever lies for a few seconds is still there"
+    assert followed == []
