@@ -172,7 +172,7 @@ def test_the_one_box_of_two_people_is_left_to_the_one_it_shows() -> None:
     merged = np.array([774, 210, 939, 514], np.float32)
     tracker.update(1.0, np.stack([near, merged]), np.full(2, 0.9, np.float32), [striped(0.9), striped(0.2)])
     running = np.array([[769, 224, 921, 623]], np.float32)
-    first, second = tracker.update(1.1, running, np.full(1, 0.9, np.float32), [striped(0.7)])
+    first, second = tracker.update(1.1, running, np.full(1, 0.9, np.float32), [striped(0.78)])
     assert first.detected
     assert not second.detected
 
