@@ -1,6 +1,5 @@
 """Learns the parts of a FisherMotion network: codebooks without labels, then a linear layer with them."""
 
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +10,8 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.mixture import GaussianMixture
 from torch import Tensor
 
-from training.networks.motion import KINDS, Codebook, Cuboids, FisherMotion, MotionCuboids
+from training.metrics.recognition import fit_temperature, softmax
+from training.networks.motion import KINDS, Codebook, Cuboids, FisherMotion, Motion
 
 _DRAWN_CUBOIDS = 30_000
 
@@ -31,7 +31,7 @@ class FisherParams:
     components: int = 32
     gaussians: int = 32
     cuboids: int = 150
-    inverse_penalty: float = 10.0
+    inverse_penalty: float = 1.0
     seed: int = 0
 
 
@@ -84,69 +84,86 @@ class CuboidPool:
         )
 
 
-def learn_codebooks(strips: Sequence[NDArray[np.uint8]], params: FisherParams) -> dict[str, Codebook]:
-    """Codebooks of some strips (T, S, S, 3), whatever is shown in them."""
-    describe, pool = MotionCuboids(), CuboidPool(params)
+def embed_motion(network: FisherMotion, motion: Motion) -> NDArray[np.float32]:
+    """(2, F): the mean vector over a view's windows, and over their mirror images."""
     with torch.inference_mode():
-        for strip in strips:
-            pool.add(describe(torch.from_numpy(strip[None])))
-    return pool.learn()
+        both_2F = torch.stack([network.embed(motion).mean(0), network.embed(motion.mirrored()).mean(0)])
+    vectors: NDArray[np.float32] = both_2F.numpy()
+    return vectors
 
 
-def embed_strips(network: FisherMotion, strips: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
-    """(N, 2, F): the Fisher vector of each strip and of its mirror image."""
-    rows = []
-    with torch.inference_mode():
-        for strip in strips:
-            rgb_1THWC = torch.from_numpy(strip[None])
-            rows.append(torch.cat([network.embed(rgb_1THWC), network.embed(rgb_1THWC.flip(3))]).numpy())
-    return np.stack(rows)
+@dataclass(frozen=True, slots=True, eq=False)
+class RatedViews:
+    """Fisher vectors of V views of N clips.
 
-
-def learn_head(
-    vectors_N2F: NDArray[np.float32],
-    actions_N: NDArray[np.int64],
-    weights_N: NDArray[np.float64],
-    classes: int,
-    params: FisherParams,
-) -> tuple[Tensor, Tensor]:
-    """Weights (K, F) and biases (K,) of a logistic regression, every action counting alike; mirror images are examples.
-
-    Raises:
-        ValueError: An action has no example.
+    Attributes:
+        vectors: (V, 2, F) float32: of each view and its mirror image.
+        clip_of_view: (V,) int64; every clip has a view.
+        actions: (N,) int64.
+        groups: (N,) str.
     """
-    absent = sorted(set(range(classes)) - set(actions_N.tolist()))
-    if absent:
-        raise ValueError(f"no example of action(s) {absent} of {classes}")
-    regression = LogisticRegression(C=params.inverse_penalty, class_weight="balanced", max_iter=300)
-    regression.fit(vectors_N2F.reshape(2 * len(actions_N), -1), actions_N.repeat(2), weights_N.repeat(2))
-    weight, bias = regression.coef_, regression.intercept_
-    if classes == 2:
-        weight, bias = np.concatenate([-weight, weight]) / 2, np.concatenate([-bias, bias]) / 2
-    return torch.from_numpy(weight).float(), torch.from_numpy(bias).float()
+
+    vectors: NDArray[np.float32]
+    clip_of_view: NDArray[np.int64]
+    actions: NDArray[np.int64]
+    groups: NDArray[np.str_]
+
+    def learn_head(self, clips: NDArray[np.int64], classes: int, params: FisherParams) -> tuple[Tensor, Tensor]:
+        """Weights (K, F) and biases (K,) of a logistic regression on some clips.
+
+        Every action counts alike, and so does every clip, however many views it has; mirror images are examples.
+
+        Raises:
+            ValueError: An action has no example.
+        """
+        views = np.flatnonzero(np.isin(self.clip_of_view, clips))
+        actions_V = self.actions[self.clip_of_view[views]]
+        if absent := sorted(set(range(classes)) - set(actions_V.tolist())):
+            raise ValueError(f"no example of action(s) {absent} of {classes}")
+        weight_V = 1 / np.bincount(self.clip_of_view)[self.clip_of_view[views]]
+        regression = LogisticRegression(C=params.inverse_penalty, class_weight="balanced", max_iter=300)
+        examples = self.vectors[views].reshape(2 * len(views), -1)
+        regression.fit(examples, actions_V.repeat(2), sample_weight=weight_V.repeat(2))
+        weight_KF, bias_K = regression.coef_, regression.intercept_
+        if classes == 2:
+            weight_KF, bias_K = np.concatenate([-weight_KF, weight_KF]) / 2, np.concatenate([-bias_K, bias_K]) / 2
+        return torch.from_numpy(weight_KF).float(), torch.from_numpy(bias_K).float()
+
+    def rate(self, clips: NDArray[np.int64], weight_KF: Tensor, bias_K: Tensor) -> NDArray[np.float64]:
+        """Logits (M, K) of some clips: the mean over their views."""
+        by_view_VK = self.vectors.mean(axis=1) @ weight_KF.numpy().T + bias_K.numpy()
+        rows = [by_view_VK[self.clip_of_view == clip].mean(axis=0) for clip in clips]
+        logits_MK: NDArray[np.float64] = np.array(rows, np.float64)
+        return logits_MK
+
+    def leave_groups_out(
+        self, classes: int, params: FisherParams, *, folds: int | None = None, seed: int = 0
+    ) -> NDArray[np.float64]:
+        """Logits (N, K) of every clip by a linear layer that met no clip of its group.
+
+        Args:
+            classes: K.
+            params: Of the linear layer; chosen beforehand, not on what is left out.
+            folds: Groups are dealt into so many parts; None leaves out one group at a time.
+            seed: Decides the dealing.
+        """
+        names = np.random.default_rng(seed).permutation(np.unique(self.groups))
+        parts = folds or len(names)
+        logits_NK = np.zeros((len(self.actions), classes))
+        for part in range(parts):
+            outside_N = np.isin(self.groups, names[part::parts])
+            weight_KF, bias_K = self.learn_head(np.flatnonzero(~outside_N), classes, params)
+            logits_NK[outside_N] = self.rate(np.flatnonzero(outside_N), weight_KF, bias_K)
+        return logits_NK
 
 
-Learner = Callable[[NDArray[np.int64]], Callable[[NDArray[np.int64]], NDArray[np.float64]]]
-"""Learns from some rows; what comes back answers logits (M, K) for other rows."""
-
-
-def leave_groups_out(
-    learner: Learner, groups_N: NDArray[np.str_], classes: int, *, folds: int | None = None, seed: int = 0
+def calibrate_left_out(
+    logits_NK: NDArray[np.float64], actions_N: NDArray[np.int64], groups_N: NDArray[np.str_]
 ) -> NDArray[np.float64]:
-    """Logits (N, K) of every row by a model that met no row of its group.
-
-    Args:
-        learner: Sees the training rows of a fold only.
-        groups_N: Group of each row.
-        classes: K.
-        folds: Groups are dealt into so many parts; None leaves out one group at a time.
-        seed: Decides the dealing.
-    """
-    names = np.random.default_rng(seed).permutation(np.unique(groups_N))
-    parts = [names[part :: folds or len(names)] for part in range(folds or len(names))]
-    logits_NK = np.zeros((len(groups_N), classes))
-    for left_out in parts:
-        outside_N = np.isin(groups_N, left_out)
-        answer = learner(np.flatnonzero(~outside_N))
-        logits_NK[outside_N] = answer(np.flatnonzero(outside_N))
-    return logits_NK
+    """Probabilities (N, K): each group's by the temperature that suits all other groups."""
+    probabilities_NK = np.zeros_like(logits_NK)
+    for group in np.unique(groups_N):
+        inside_N = groups_N == group
+        temperature = fit_temperature(logits_NK[~inside_N], actions_N[~inside_N])
+        probabilities_NK[inside_N] = softmax(logits_NK[inside_N], temperature)
+    return probabilities_NK

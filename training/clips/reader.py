@@ -34,8 +34,8 @@ class StripRequest:
         path: The clip.
         start_seconds, end_seconds: Which part; None is the end of the clip.
         rate_hz: Pictures a second, on the grid of services.perception.decode.
-        size_px: Side of the square; the picture is letterboxed into it.
-        square_px: Left, top and side of a square to cut, in the clip's pixels; None for the whole picture.
+        size_px: Side of the pictures.
+        square_px: Left, top and side of a square to cut, in the clip's pixels; None is the whole picture, letterboxed.
     """
 
     path: Path

@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 from services.contracts.card import ModelCard
 from services.contracts.errors import BadInput
 from services.models.engine import Network
+from services.perception.decode import decode
 from services.perception.track import Track
-from training.clips.reader import read_strip
-from training.clips.views import cut_strip, request_strips
+from training.clips.reader import StripRequest, read_strip
+from training.clips.views import choose_squares, cut_strip
 
 if TYPE_CHECKING:
     from services.tracks.find import Detectors
@@ -44,8 +45,11 @@ class ClipRecognizer:
         Source: Wang et al. 2016, arXiv:1608.00859 (consensus before the softmax).
         """
         tracks = self._follow(path, evidence_root) if self._window.view == "surroundings" else []
+        with decode(path) as decoding:
+            squares = choose_squares(decoding.clip.width_px, decoding.clip.height_px, tracks)
         logits = []
-        for request in request_strips(path, self._window, tracks):
+        for square in squares:
+            request = StripRequest(path, rate_hz=self._window.rate_hz, size_px=self._window.size_px, square_px=square)
             windows = cut_strip(read_strip(request), self._window)
             parts = [
                 self._network.run({"rgb": windows[start : start + _BATCH]})["logits"]

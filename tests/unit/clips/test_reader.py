@@ -33,6 +33,13 @@ def test_the_whole_picture_is_letterboxed(write_clip):
     assert strip[0, 48].min() > 10
 
 
+def test_a_square_reaches_outside_the_picture_in_black(write_clip):
+    strip = read_strip(StripRequest(write_clip(seconds=0.3), size_px=40, square_px=(-32, 0, 64)))
+    assert strip.shape == (3, 40, 40, 3)
+    assert strip[:, :, :18].max() == 0
+    assert strip[:, :, 22:].min() > 10
+
+
 def test_strips_are_decoded_once_and_given_in_order(write_clip, tmp_path):
     path = write_clip()
     requests = [StripRequest(path, start, start + 0.5, size_px=16) for start in (1.0, 0.0, 0.5)]

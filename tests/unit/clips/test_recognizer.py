@@ -5,11 +5,11 @@ from services.contracts.card import ActionCalibration, Lineage, ModelCard, Weigh
 from services.contracts.errors import BadInput
 from services.perception.track import Track
 from training.clips.recognizer import ClipRecognizer
-from training.clips.views import cut_strip, request_strips
+from training.clips.views import choose_squares, cut_strip
 
 
 def spec(view="scene", frames=4):
-    return WindowSpec(frames=frames, rate_hz=10, stride_seconds=0.3, size_px=96, motion=False, view=view)
+    return WindowSpec(frames=frames, rate_hz=10, stride_seconds=0.3, size_px=64, motion=False, view=view)
 
 
 def card(view):
@@ -35,7 +35,7 @@ class Brightness:
 
     def run(self, inputs):
         self.seen.append(inputs["rgb"])
-        level = inputs["rgb"].astype(float)[:, :, 40:56, 40:56].mean((1, 2, 3, 4)) / 20
+        level = inputs["rgb"].astype(float)[:, :, 24:40, 24:40].mean((1, 2, 3, 4)) / 20
         return {"logits": np.stack([np.zeros_like(level), level], axis=1)}
 
 
@@ -53,27 +53,32 @@ def test_windows_start_every_stride_and_the_last_ends_with_the_strip():
     assert cut_strip(strip[:4], spec())[:, :, 0, 0, 0].tolist() == [[0, 1, 2, 3]]
 
 
-def test_surroundings_are_still_squares_around_each_track(tmp_path):
-    path = tmp_path / "a.mp4"
-    (request,) = request_strips(
-        path, spec("surroundings"), [track((10, 10, 20, 40), (12, 10, 22, 40), (90, 10, 99, 40))]
-    )
-    left, top, side = request.square_px
+def test_surroundings_are_still_squares_around_each_track():
+    *_, (left, top, side) = choose_squares(64, 48, [track((10, 10, 20, 40), (12, 10, 22, 40), (90, 10, 99, 40))])
     assert side == 60
     assert (left + side / 2, top + side / 2) == (17, 25)
 
 
-def test_where_nobody_is_followed_the_scene_is_viewed(tmp_path):
-    path = tmp_path / "a.mp4"
-    assert request_strips(path, spec("surroundings"), []) == request_strips(path, spec("scene"), [])
-    assert request_strips(path, spec("scene"), [track((0, 0, 9, 9))])[0].square_px is None
+@pytest.mark.parametrize(
+    ("size", "squares"),
+    [
+        ((640, 360), [(0, 0, 360), (280, 0, 360)]),
+        ((360, 640), [(0, 0, 360), (0, 280, 360)]),
+        ((400, 400), [(0, 0, 400)]),
+        ((420, 400), [(10, 0, 400)]),
+        ((1000, 400), [(0, 0, 400), (300, 0, 400), (600, 0, 400)]),
+    ],
+)
+def test_squares_cover_the_picture(size, squares):
+    assert choose_squares(*size) == squares
 
 
 def test_a_clip_is_rated_by_the_mean_of_its_windows(write_clip, tmp_path):
     network = Brightness()
     probabilities = ClipRecognizer(card("scene"), network, None).rate(write_clip(seconds=1.0), str(tmp_path))
     windows = np.concatenate(network.seen)
-    assert windows.shape == (3, 4, 96, 96, 3)
+    # A picture of 96 by 64 needs two squares.
+    assert windows.shape == (6, 4, 64, 64, 3)
     # Grey levels are 20, 30, ... 110; windows begin at pictures 0, 3 and 6.
     mean = np.mean([35, 65, 95]) / 20 / 2.0
     assert probabilities[1] == pytest.approx(1 / (1 + np.exp(-mean)), abs=0.02)
