@@ -4,7 +4,7 @@ import pytest
 
 from services.contracts.action import Action, ActionResponse, ActionSegment
 from services.contracts.clip import ClipRef, ModelRef
-from services.contracts.errors import BadInput
+from services.contracts.errors import BadInput, Busy
 from services.contracts.events import EventsRequest, Failure
 from services.contracts.identity import GalleryRef, Identity, IdentityResponse, TrackIdentity
 from services.contracts.tracks import EvidenceRef, TracksResponse, TrackSummary, Video
@@ -111,3 +111,10 @@ def test_events_of_a_dated_clip_carry_its_camera_and_times_and_keep_their_ids() 
         assert event.started_at == started_at + timedelta(seconds=event.start_seconds)
         assert event.ended_at == started_at + timedelta(seconds=event.end_seconds)
     assert b'"started_at":"2026-03-01T09:00:00Z"' in dated.events[0].to_json()
+
+
+def test_a_branch_that_is_only_busy_makes_no_partial_analysis() -> None:
+    busy = Failure(error="16 requests are waiting already", retry_after_seconds=7)
+    with pytest.raises(Busy, match="identity: 16 requests") as caught:
+        join_events(EventsRequest.model_validate({"identity": busy, "action": Failure(error="down")}))
+    assert caught.value.retry_after_seconds == 7
