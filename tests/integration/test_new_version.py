@@ -7,7 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
-import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -50,30 +50,25 @@ def add_version(store: ModelStore) -> str:
 
 
 @contextmanager
-def serving(home: Path, *options: str, **environment: str) -> Iterator[tuple[str, subprocess.Popen[str]]]:
-    process = subprocess.Popen(
-        [sys.executable, "-m", "services.action", "--port", "0", *options],
-        env={
-            **os.environ,
-            "WHODID_HOME": str(home),
-            "WHODID_MODELS": str(home / "models"),
-            "WHODID_EVIDENCE": str(home / "evidence"),
-            **environment,
-        },
-        stderr=subprocess.PIPE,
-        stdout=subprocess.DEVNULL,
-        text=True,
-    )
-    assert process.stderr is not None
-    lines: list[str] = []
+def serving(home: Path, *options: str, **environment: str) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
+    said = home / "stderr.txt"
+    with said.open("wb") as stderr:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "services.action", "--port", "0", *options],
+            env={
+                **os.environ,
+                "WHODID_HOME": str(home),
+                "WHODID_MODELS": str(home / "models"),
+                "WHODID_EVIDENCE": str(home / "evidence"),
+                **environment,
+            },
+            stderr=stderr,
+            stdout=subprocess.DEVNULL,
+        )
     try:
-        for line in process.stderr:
-            lines.append(line)
-            if found := re.search(r"listening on (http://\S+)", line):
-                break
-        else:
-            pytest.fail("".join(lines))
-        threading.Thread(target=lambda: lines.extend(process.stderr or []), daemon=True).start()
+        while not (found := re.search(r"listening on (http://\S+)\n", said.read_text())):
+            assert process.poll() is None, said.read_text()
+            time.sleep(0.05)
         yield found[1], process
     finally:
         process.kill()
@@ -141,7 +136,7 @@ def test_other_weights_than_the_pinned_ones_are_refused_in_words(store: ModelSto
             ready = httpx.get(f"{url}/v2/models/action/ready")
             if "loaded" not in ready.json()["error"]:
                 break
-            threading.Event().wait(0.1)
+            time.sleep(0.1)
         request = httpx.post(f"{url}/v1/models/action:predict", json={})
     assert ready.status_code == 503
     assert f"action is pinned to {pinned}" in ready.json()["error"]
