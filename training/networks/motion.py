@@ -65,7 +65,7 @@ class Motion:
         """Blocks of 3×3×3 neighbours, each described whole."""
         widths = [self.by_kind[kind].shape[2] for kind in KINDS]
         together_NSChw = torch.cat([*(self.by_kind[kind] for kind in KINDS), self.speed], dim=2)
-        *cubes, speed_NQ27 = _cubes(together_NSChw).split([*widths, 1], dim=3)
+        *cubes, speed_NQ27 = torch.split(_cubes(together_NSChw), [*widths, 1], dim=3)
         speed_NQ = speed_NQ27.mean(dim=(2, 3))
         by_kind = {}
         for kind, cubes_NQ27B in zip(KINDS, cubes, strict=True):
