@@ -78,6 +78,123 @@ class TrainActionParams(FitParams):
     augmentation: AugmentationParams
 
 
+class PrepareFaceParams(Params):
+    """Which faces are learned from, and how they are cut."""
+
+    chip_px: int = Field(gt=0, description="Side of the chip a network sees.")
+    template: tuple[tuple[float, float], ...] = Field(min_length=5, max_length=5, description="As in a card's chip.")
+    folders: dict[Literal["train", "validation", "heldout"], str] = Field(
+        description="Made by `python -m training.datasets.faces align`; empty: faces are rendered."
+    )
+    rendered_subjects: dict[Literal["train", "validation", "heldout"], int]
+    rendered_pictures: int = Field(gt=0, description="Of each subject.")
+    teacher: str | None = Field(description="An installed embedder whose embeddings are learned from.")
+    seed: int
+
+
+class FaceNetworkParams(Params):
+    """The parts of a face network; see training.networks.face."""
+
+    depth: Literal[18, 34, 50, 100]
+    width: int = Field(gt=0)
+    embedding: int = Field(gt=0)
+    attention: dict[str, Literal["none", "soft", "spatial", "channel", "both", "hard"]]
+    fusion: Literal["none", "add", "concat", "attention", "top_down"]
+    eight_bit: bool
+    dropout: float = Field(ge=0, lt=1)
+
+
+class MarginParams(Params):
+    """A margin head; see training.objectives.margins. The margin is in radians, or in cosine for cosface."""
+
+    kind: Literal["softmax", "sphereface", "cosface", "arcface", "adaface"]
+    weight: float = Field(gt=0)
+    scale: float = Field(gt=0)
+    margin: float = Field(ge=0, description="For sphereface its whole-numbered factor.")
+    subcentres: int = Field(1, gt=0, description="For arcface.")
+    sample: float = Field(1.0, gt=0, le=1, description="Share of the classes a step sees.")
+    warmup_epochs: float = Field(ge=0, description="While the margin grows from nothing.")
+
+
+class TripletParams(Params):
+    """Triplets mined in every batch; see training.objectives.triplets."""
+
+    mining: Literal["semi_hard", "hard", "all"]
+    weight: float = Field(gt=0)
+    margin: float = Field(gt=0, description="Of Euclidean distance between unit vectors.")
+
+
+class ObjectiveParams(Params):
+    """A weighted sum; a part that is null or 0 is left out."""
+
+    margin: MarginParams | None
+    triplet: TripletParams | None
+    distillation: float = Field(ge=0, description="Weight of imitating the teacher's embeddings.")
+    relations: float = Field(
+        ge=0, description="Weight of imitating the teacher's similarities, in a space of one's own."
+    )
+    compatible: float = Field(ge=0, description="Weight of being right among the teacher's class centres.")
+
+
+class FaceAugmentationParams(Params):
+    """How often and how strongly each step of training.datasets.face_augmentation changes a face; 0 never does."""
+
+    flip_probability: Chance
+    turn_degrees: float = Field(ge=0, le=45)
+    zoom: float = Field(ge=0, lt=0.2)
+    shift: float = Field(ge=0, lt=0.1, description="Share of the chip's side.")
+    light: float = Field(ge=0, lt=1)
+    colour: float = Field(ge=0, lt=1)
+    grey_probability: Chance
+    blur_probability: Chance
+    low_resolution_probability: Chance
+    noise: float = Field(ge=0, description="Largest standard deviation, in grey levels.")
+    jpeg_probability: Chance
+    occlusion_probability: Chance
+    mask_probability: Chance
+
+
+class AdversarialParams(Params):
+    """Training on perturbed faces; see training.objectives.adversarial."""
+
+    epsilon: float = Field(gt=0, description="In grey levels.")
+    steps: int = Field(gt=0)
+
+
+class TrainFaceParams(FitParams):
+    """One training run on faces."""
+
+    sampling: Literal["uniform", "balanced", "subjects"] = Field(
+        description="subjects: every batch holds pictures_each pictures of each of its subjects, as triplets need."
+    )
+    pictures_each: int = Field(gt=0)
+    least_spread: float = Field(gt=0, lt=1, description="Below it the run has collapsed and is stopped.")
+    network: FaceNetworkParams
+    objective: ObjectiveParams
+    augmentation: FaceAugmentationParams
+    adversarial: AdversarialParams | None
+
+
+class EvaluateFaceParams(Params):
+    """The protocol on held-out subjects."""
+
+    seed: int
+    bootstrap_draws: int = Field(gt=0)
+    gallery_size: int = Field(gt=0)
+    fpir: Share
+    galleries: int = Field(gt=0)
+
+
+class ExportFaceParams(Params):
+    """What the exported embedder is called and how far engines and precisions may differ."""
+
+    name: str
+    precision: Literal["fp32", "fp16", "int8"]
+    parity_limit: float = Field(
+        gt=0, description="Largest difference of any number of an embedding, fp32, between engines."
+    )
+
+
 class EvaluateParams(Params):
     """The protocol on held-out people, and the grid the segment thresholds are chosen from."""
 
@@ -133,6 +250,10 @@ class Config(Params):
     train_action: TrainActionParams
     evaluate: EvaluateParams
     export: ExportParams
+    prepare_face: PrepareFaceParams
+    train_face: TrainFaceParams
+    evaluate_face: EvaluateFaceParams
+    export_face: ExportFaceParams
     register_: RegisterParams = Field(alias="register")
     promote: PromoteParams
 
