@@ -38,12 +38,17 @@ def draw_subjects(class_N: Tensor, subjects: int, pictures: int, generator: torc
     by_subject = [torch.nonzero(class_N == subject).flatten() for subject in torch.unique(class_N)]
     subjects = min(subjects, len(by_subject))
     batches = max(1, round(len(class_N) / (subjects * pictures)))
-    turns = math.ceil(batches * subjects / len(by_subject))
-    queue = torch.cat([torch.randperm(len(by_subject), generator=generator) for _ in range(turns)]).tolist()
-    rows = []
-    for subject in queue[: batches * subjects]:
-        own = by_subject[subject]
-        repeats = math.ceil(pictures / len(own))
-        shuffled = torch.cat([own[torch.randperm(len(own), generator=generator)] for _ in range(repeats)])
-        rows.append(shuffled[:pictures])
+    rows: list[Tensor] = []
+    queue: list[int] = []
+    for _ in range(batches):
+        if len(queue) < subjects:
+            turn = torch.randperm(len(by_subject), generator=generator).tolist()
+            # Those still waiting come last in the new turn, or a batch would hold them twice.
+            queue += sorted(turn, key=queue.__contains__)
+        batch, queue = queue[:subjects], queue[subjects:]
+        for subject in batch:
+            own = by_subject[subject]
+            repeats = math.ceil(pictures / len(own))
+            shuffled = torch.cat([own[torch.randperm(len(own), generator=generator)] for _ in range(repeats)])
+            rows.append(shuffled[:pictures])
     return torch.cat(rows)
