@@ -15,6 +15,9 @@ from services.gallery.protection import rotate
 from services.gallery.schema import read_state
 from services.gallery.session import Session
 
+# Bounds memory: a cosine for each of these and each template is held at a time.
+_PROBES_AT_ONCE = 32
+
 
 class Ranked(NamedTuple):
     """A subject and the cosine to their nearest template."""
@@ -69,7 +72,10 @@ class Snapshot:
         if not self.names:
             return np.empty((len(probes), 0), np.float32)
         turned = probes if self.rotation is None else rotate(probes, self.rotation)
-        nearest: NDArray[np.float32] = np.maximum.reduceat(turned @ self.vectors.T, self._starts, axis=1)
+        nearest = np.empty((len(turned), len(self.names)), np.float32)
+        for at in range(0, len(turned), _PROBES_AT_ONCE):
+            to_rows = turned[at : at + _PROBES_AT_ONCE] @ self.vectors.T
+            nearest[at : at + _PROBES_AT_ONCE] = np.maximum.reduceat(to_rows, self._starts, axis=1)
         if self.denied_subject_ids:
             index = {name: k for k, name in enumerate(self.names)}
             to_denied = turned @ self.denied_vectors.T

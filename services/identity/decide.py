@@ -31,10 +31,10 @@ class FaceObservation:
     quality: float
 
 
-def decide_identity(
-    faces: Sequence[FaceObservation], gallery: Snapshot, calibration: IdentificationCalibration
-) -> Identity:
-    """Pool a track's faces by quality into one template and search the gallery with it.
+def decide_identities(
+    tracks: Sequence[Sequence[FaceObservation]], gallery: Snapshot, calibration: IdentificationCalibration
+) -> list[Identity]:
+    """Pool each track's faces by quality into one template and search the gallery with it, all tracks in one pass.
 
     A subject's similarity is that of its nearest template, unless a face that was said not to be theirs
     lies nearer: then they do not come into question. At or above the calibrated threshold the
@@ -42,30 +42,54 @@ def decide_identity(
     the track's single faces matches somebody else; then it abstains.
 
     Args:
-        faces: What was seen of the track; may be empty.
+        tracks: What was seen of each; may be empty.
         gallery: Searched in its own embedding space.
         calibration: Threshold and margin, with the FPIR they were measured at.
 
     Returns:
-        The decision, with similarity, runner-up and threshold.
+        A decision for each, with similarity, runner-up and threshold.
     """
-    threshold = calibration.threshold
-    usable = [face for face in faces if face.quality >= MINIMUM_QUALITY]
-    if not usable:
-        reason = "no face seen" if not faces else f"every face below quality {MINIMUM_QUALITY}"
-        return Identity(subject_id=None, decision="abstained", reason=reason, threshold=threshold)
-    if not gallery.subject_ids:
-        return Identity(subject_id=None, decision="unknown", threshold=threshold)
+    usable = [[face for face in faces if face.quality >= MINIMUM_QUALITY] for faces in tracks]
+    # A large gallery costs a pass through memory, not arithmetic: everybody is searched for in one.
+    probes = [row for faces in usable for row in _probes(faces)]
+    rows = iter(gallery.similarities(np.stack(probes).astype(np.float32)) if probes else ())
+    return [
+        _decide(bool(seen), faces, [gallery.rank(next(rows)) for _ in _probes(faces)], calibration)
+        for seen, faces in zip(tracks, usable, strict=True)
+    ]
 
-    qualities = np.array([face.quality for face in usable])
-    vectors = np.stack([face.vector for face in usable])
-    pooled = qualities @ vectors
-    probes = np.concatenate([[pooled / np.linalg.norm(pooled)], vectors]).astype(np.float32)
-    to_track, *to_faces = gallery.similarities(probes)
-    ranked = gallery.rank(to_track)
-    if not ranked:  # whoever is near enough was said not to be on such faces
+
+def decide_identity(
+    faces: Sequence[FaceObservation], gallery: Snapshot, calibration: IdentificationCalibration
+) -> Identity:
+    """Decide for one track; see `decide_identities`."""
+    return decide_identities([faces], gallery, calibration)[0]
+
+
+def _probes(faces: Sequence[FaceObservation]) -> list[NDArray[np.floating]]:
+    """The faces pooled, then each by itself where there are several: (D,) unit vectors."""
+    if len(faces) < 2:
+        return [face.vector for face in faces]
+    vectors = [face.vector for face in faces]
+    pooled = np.array([face.quality for face in faces]) @ np.stack(vectors)
+    return [pooled / np.linalg.norm(pooled), *vectors]
+
+
+def _decide(
+    seen: bool,
+    usable: Sequence[FaceObservation],
+    ranked: Sequence[Sequence[Ranked]],
+    calibration: IdentificationCalibration,
+) -> Identity:
+    """The decision, from who lies nearest to the pooled faces (first) and to each single one of several."""
+    threshold = calibration.threshold
+    if not usable:
+        reason = f"every face below quality {MINIMUM_QUALITY}" if seen else "no face seen"
+        return Identity(subject_id=None, decision="abstained", reason=reason, threshold=threshold)
+    track, *single = ranked if len(ranked) > 1 else [*ranked, *ranked]
+    if not track:  # nobody is enrolled, or whoever is near enough was said not to be on such faces
         return Identity(subject_id=None, decision="unknown", threshold=threshold)
-    best, runner_up = _candidate(ranked[0]), _candidate(ranked[1]) if len(ranked) > 1 else None
+    best, runner_up = _candidate(track[0]), _candidate(track[1]) if len(track) > 1 else None
 
     def answer(subject_id: str | None, decision: str, reason: str | None = None) -> Identity:
         return Identity.model_validate(
@@ -80,7 +104,8 @@ def decide_identity(
         )
 
     # Asked first: two people pooled resemble neither, and would pass for a stranger.
-    if _share_of_second([gallery.rank(row) for row in to_faces], qualities, threshold) > CONFLICT_SHARE:
+    qualities = np.array([face.quality for face in usable])
+    if _share_of_second(single, qualities, threshold) > CONFLICT_SHARE:
         return answer(None, "abstained", "the track's faces match different subjects")
     if best.similarity < threshold:
         return answer(None, "unknown")

@@ -3,7 +3,7 @@
 from services.contracts.identity import Identity, IdentityResponse, TrackIdentity
 from services.contracts.tracks import TracksResponse, TrackSummary
 from services.gallery.store import Gallery
-from services.identity.decide import FaceObservation, decide_identity
+from services.identity.decide import FaceObservation, decide_identities
 from services.identity.embed import FaceEmbedder
 from services.perception.evidence import open_evidence
 
@@ -28,18 +28,20 @@ def identify_tracks(tracks: TracksResponse, embedder: FaceEmbedder, gallery: Gal
     """
     snapshot = gallery.snapshot(embedder.space)
     calibration = snapshot.calibration or embedder.calibration
-    decided: dict[str, TrackIdentity] = {}
+    seen: list[list[FaceObservation]] = []
     with open_evidence(tracks.evidence.uri, tracks.evidence.sha256) as evidence:
         for track in tracks.tracks:
             faces = evidence.faces(track.track_id)
             vectors = embedder.embed([(face.rgb, face.landmarks_px) for face in faces])
-            observations = [
-                FaceObservation(vector, face.quality.overall) for vector, face in zip(vectors, faces, strict=True)
-            ]
-            identity = decide_identity(observations, snapshot, calibration)
-            decided[track.track_id] = TrackIdentity(
-                track_id=track.track_id, identity=identity, faces_used=len(observations)
+            seen.append(
+                [FaceObservation(vector, face.quality.overall) for vector, face in zip(vectors, faces, strict=True)]
             )
+    decided = {
+        track.track_id: TrackIdentity(track_id=track.track_id, identity=identity, faces_used=len(faces))
+        for track, faces, identity in zip(
+            tracks.tracks, seen, decide_identities(seen, snapshot, calibration), strict=True
+        )
+    }
     for loser, winner in _impossible_pairs(tracks.tracks, decided):
         decided[loser] = decided[loser].model_copy(update={"identity": _yield_name(decided[loser].identity, winner)})
     return IdentityResponse(

@@ -22,7 +22,7 @@ from services.gallery.protection import make_rotation, rotate
 from services.gallery.sealing import make_key
 from services.gallery.store import Gallery
 from services.gallery.template import Embedding, Template
-from services.identity.decide import FaceObservation, decide_identity
+from services.identity.decide import FaceObservation, decide_identities
 from training.bench.machine import describe_machine
 
 Rows = NDArray[np.float32]
@@ -54,7 +54,7 @@ def measure_speed(count: int, rng: np.random.Generator) -> list[str]:
         for _ in range(_REPEATS):
             began = time.perf_counter()
             snapshot = gallery.snapshot("bench")
-            found = [decide_identity([FaceObservation(probe, 0.9)], snapshot, calibration) for probe in probes]
+            found = decide_identities([[FaceObservation(probe, 0.9)] for probe in probes], snapshot, calibration)
             took.append(1000 * (time.perf_counter() - began))
             assert all(identity.decision == "match" for identity in found)
         rotate_seconds = _clock(gallery.rotate_key)

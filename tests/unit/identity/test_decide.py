@@ -1,12 +1,12 @@
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.contracts.card import IdentificationCalibration
 from services.contracts.identity import GalleryRef
 from services.gallery.snapshot import Snapshot
-from services.identity.decide import FaceObservation, decide_identity
+from services.identity.decide import FaceObservation, decide_identities, decide_identity
 
 CALIBRATION = IdentificationCalibration(
     space="s", threshold=0.8, ambiguity_margin=0.05, fpir=0.01, fnir=0.1, gallery_size=3, protocol="p", data="d"
@@ -76,9 +76,18 @@ def test_good_faces_outweigh_poor_ones() -> None:
 
 
 @given(st.lists(st.tuples(st.floats(-1, 1), st.floats(-1, 1), st.floats(0, 1)), max_size=6))
+@settings(deadline=None)  # a busy machine is no fault of the code
 def test_only_a_similarity_at_the_threshold_ever_names(rows: list[tuple[float, float, float]]) -> None:
     faces = [FaceObservation(unit(x, y, 0.5), quality) for x, y, quality in rows]
     identity = decide_identity(faces, ENROLLED, CALIBRATION)
     if identity.subject_id is not None:
         assert identity.similarity is not None
         assert identity.similarity >= CALIBRATION.threshold
+
+
+def test_many_tracks_at_once_are_decided_as_each_by_itself() -> None:
+    one, two = FaceObservation(unit(1, 0.1, 0), 0.9), FaceObservation(unit(0.1, 1, 0.2), 0.4)
+    tracks = [[one], [], [one, two], [FaceObservation(unit(0, 0, 1), 0.9)] * 40, [FaceObservation(unit(1, 0, 0), 0.01)]]
+    together = decide_identities(tracks, ENROLLED, CALIBRATION)
+    assert together == [decide_identity(faces, ENROLLED, CALIBRATION) for faces in tracks]
+    assert len({identity.decision for identity in together}) == 3
