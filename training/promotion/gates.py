@@ -142,8 +142,11 @@ def check_calibration(card: ModelCard) -> Gate:
     match card.task:
         case "face_embedding":
             identification = card.identification
-            right = identification is not None and card.embedding is not None
-            right = right and identification.space == card.embedding.space  # type: ignore[union-attr]  # checked above
+            right = (
+                identification is not None
+                and card.embedding is not None
+                and identification.space == card.embedding.space
+            )
             found = f"similarity {identification.threshold} at FPIR {identification.fpir}" if identification else "none"
             required = "a threshold at a stated FPIR, in the card's own space"
         case "action":
