@@ -8,13 +8,13 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from services.access_verbs import audit, token, watchlist_app
-from services.archive_verbs import archive_app, events, show
 from services.contracts.errors import WhodidError
-from services.forgetting_verbs import forget
-from services.gallery_verbs import BasisOption, ExpiresOption, gallery_app, read_consent
-from services.options import GalleryOption, JsonOption, PurposeOption, print_json
-from services.verbs import VerbGroup
+from services.verbs.access import audit, token, watchlist_app
+from services.verbs.archive import archive_app, events, show
+from services.verbs.forgetting import forget
+from services.verbs.gallery import BasisOption, ExpiresOption, gallery_app, read_consent
+from services.verbs.group import VerbGroup
+from services.verbs.options import GalleryOption, JsonOption, PurposeOption, print_json
 
 app = typer.Typer(
     cls=VerbGroup,

@@ -5,9 +5,9 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from services import verbs
 from services.contracts.errors import BadUsage
-from services.verbs import VerbGroup
+from services.verbs import group
+from services.verbs.group import VerbGroup
 
 GREETING = typer.Typer()
 
@@ -24,11 +24,11 @@ def greet(name: str) -> None:
 def app(monkeypatch) -> typer.Typer:
     """A command with a verb of its own, one of a package that is here and one of a package that is not."""
     entries = {
-        "greet": EntryPoint("greet", f"{__name__}:GREETING", verbs.GROUP),
-        "teach": EntryPoint("teach", "no_such_package.verbs:app", verbs.GROUP),
+        "greet": EntryPoint("greet", f"{__name__}:GREETING", group.GROUP),
+        "teach": EntryPoint("teach", "no_such_package.verbs:app", group.GROUP),
     }
     monkeypatch.setitem(sys.modules, __name__, sys.modules.get(__name__) or sys.modules["__main__"])
-    monkeypatch.setattr(verbs, "find_verbs", lambda: entries)
+    monkeypatch.setattr(group, "find_verbs", lambda: entries)
     application = typer.Typer(cls=VerbGroup)
 
     @application.command()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from services.options import JsonOption, PurposeOption, print_json
+from services.verbs.options import JsonOption, PurposeOption, print_json
 
 if TYPE_CHECKING:
     from services.access.audit import Record

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from services.options import GalleryOption, JsonOption, YesOption, print_json
+from services.verbs.options import GalleryOption, JsonOption, YesOption, print_json
 
 if TYPE_CHECKING:
     from services.gallery.edits import Consent

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from services.options import JsonOption, PurposeOption, YesOption, print_json
+from services.verbs.options import JsonOption, PurposeOption, YesOption, print_json
 
 archive_app = typer.Typer(help="What was ever seen here.", no_args_is_help=True)
 

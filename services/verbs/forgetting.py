@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from services.options import GalleryOption, JsonOption, YesOption, print_json
+from services.verbs.options import GalleryOption, JsonOption, YesOption, print_json
 
 
 def forget(
