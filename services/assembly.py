@@ -14,7 +14,7 @@ from services.access.sources import ClipSources
 from services.contracts.errors import BadInput
 from services.contracts.events import EventsRequest
 from services.contracts.tracks import TracksRequest, TracksResponse
-from services.endpoint import Load, Service
+from services.service import Load, Service
 from services.settings import Settings
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from services.contracts.errors import Busy, WhodidError
 
 if TYPE_CHECKING:
-    from services.endpoint import Service
+    from services.service import Service
 
 _LOADING = "its model is being loaded"
 _DRAINING = "it is being stopped"

@@ -9,11 +9,11 @@ import pytest
 from services.contracts.events import Analysis, EventsRequest
 from services.contracts.message import Message
 from services.contracts.tracks import TracksRequest, TracksResponse
-from services.endpoint import Service
 from services.events.join import join_events
 from services.graph.router import GraphExecutor, Reply
 from services.graph.spec import load_graph
 from services.graph.transports import LocalServices
+from services.service import Service
 from tests.unit.events.test_join import CLIP, actions, identities, tracks
 
 GOLDEN = Path(__file__).parent / "golden"

@@ -6,8 +6,8 @@ import pytest
 
 from services.contracts.errors import Busy, MissingModel
 from services.contracts.message import Message
-from services.endpoint import Service
 from services.hosting import Hosted, Queue
+from services.service import Service
 
 
 class Question(Message):

@@ -7,12 +7,12 @@ from pathlib import Path
 from services.assembly import LOADERS
 from services.client import analyze_clip, refer_to_clip
 from services.contracts.tracks import TracksRequest, TracksResponse
-from services.endpoint import Service
 from services.graph.router import GraphExecutor, StepTiming
 from services.graph.spec import load_graph
 from services.graph.transports import LocalServices
 from services.models.store import ModelStore
 from services.reports.report import write_report
+from services.service import Service
 from services.tracks.find import Detectors, find_tracks
 from training.bench.table import Bar, BenchTable, Cell, Spread
 from training.bench.workplace import Workplace

@@ -11,11 +11,12 @@ from prometheus_client import CollectorRegistry, generate_latest
 
 from services.contracts.message import Message
 from services.contracts.tracks import TracksResponse
-from services.endpoint import Desk, Refused, Service
+from services.desk import Desk, Refused
 from services.hosting import Hosted, Queue
 from services.observation.logs import JsonFormatter
 from services.observation.metrics import ServiceMetrics
 from services.observation.traces import Tracing
+from services.service import Service
 from tests.unit.observation.test_metrics import TRACKS, WHO
 
 NAME = "ada"
@@ -27,7 +28,7 @@ def log() -> Iterator[io.StringIO]:
     lines = io.StringIO()
     handler = logging.StreamHandler(lines)
     handler.setFormatter(JsonFormatter("identity"))
-    logger = logging.getLogger("services.endpoint")
+    logger = logging.getLogger("services")
     logger.addHandler(handler)
     logger.setLevel(logging.INFO)
     yield lines
