@@ -5,7 +5,7 @@ real pixels and no invented edge.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -56,6 +56,12 @@ class FaceChips:
         picked = [self.pixels[shard][row - starts[shard]] for shard, row in zip(shard_of_row, rows, strict=True)]
         return np.stack(picked) if picked else np.zeros((0, *self.pixels[0].shape[1:]), np.uint8)
 
+    def only(self, rows: NDArray[np.int64]) -> "FaceChips":
+        """Some of the faces, held in memory, their subjects numbered anew."""
+        records = [self.records[row] for row in rows]
+        subjects, classes = number_subjects([record.subject_id for record in records])
+        return FaceChips(records, [self.rows(rows)], self.chip_px, np.array(classes, np.int64), subjects)
+
 
 def canvas_spec(chip: FaceChipSpec) -> FaceChipSpec:
     """How to cut a chip with its margin: the same scale, more around it."""
@@ -85,7 +91,7 @@ def prepare_chips(
         BadInput: The folder holds shards of other records or another chip.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    _refuse_other_work(folder / "chip.json", {"chip": chip.model_dump(mode="json"), "records": len(records)})
+    refuse_other_work(folder / "chip.json", {"chip": chip.model_dump(mode="json"), "records": len(records)})
     skipped: dict[str, list[str]] = {UNREADABLE: [], UNDETECTED: []}
     with ProgressBars(unit="faces") as bars:
         for number, start in enumerate(range(0, len(records), SHARD_SIZE)):
@@ -165,7 +171,12 @@ def _located(record: FaceRecord, detector: FaceDetector, picture: Picture) -> Fa
     return record.model_copy(update={"box_px": tuple(box_px), "landmarks_px": tuple((x, y) for x, y in points)})
 
 
-def _refuse_other_work(path: Path, work: dict[str, object]) -> None:
+def refuse_other_work(path: Path, work: Mapping[str, object]) -> None:
+    """Write down what a folder is for, or find that it is for just that.
+
+    Raises:
+        BadInput: It is for something else.
+    """
     if path.is_file() and json.loads(path.read_text()) != work:
-        raise BadInput(f"{path.parent} holds faces of other records or another chip: choose another folder or empty it")
+        raise BadInput(f"{path.parent} holds the outcome of other inputs: choose another folder or empty it")
     path.write_text(json.dumps(work))

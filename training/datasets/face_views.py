@@ -3,19 +3,122 @@
 A teacher answers for any picture. Faces blended with one another, part by part or as a whole, and bent a little, are
 people who do not exist; what the teacher says of them teaches its space to a student as real ones would.
 
-Shape legend: N views · S side in pixels.
+Shape legend: N views · S side in pixels · D numbers of an embedding.
 """
 
+import hashlib
 import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from services.console import ProgressBars
+from training.datasets.face_augmentation import crop_chips
+from training.datasets.face_chips import FaceChips, refuse_other_work
+
+Teacher = Callable[[NDArray[np.float32]], NDArray[np.float32]]
+"""Chips (N, 3, S, S), 0-255, to embeddings (N, D)."""
+
+SHARD_VIEWS = 3000
+_BATCH = 50
+_GREY = (0.299, 0.587, 0.114)
 # Shares of the views that show one face, and two blended as a whole; the rest are blended by a patchy mask.
 SINGLE_SHARE, WHOLE_SHARE = 0.35, 0.3
 _TURN_RAD, _ZOOM, _STRETCH, _SHIFT = math.radians(4), 0.06, 0.06, 0.02
 _BEND, _BEND_PLACES, _MASK_PLACES, _MASK_SHARPNESS = 0.026, 5, 4, 5.0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TaughtViews:
+    """N views at the student's side, and what the teacher says of them at its own.
+
+    Attributes:
+        pixels: (N, 1, S, S) uint8 grey.
+        embeddings: (N, D) float32.
+    """
+
+    pixels: Tensor
+    embeddings: Tensor
+
+    def __len__(self) -> int:
+        return len(self.pixels)
+
+
+def view_as_they_are(faces: FaceChips, teacher: Teacher, student_px: int) -> TaughtViews:
+    """Every face once, unchanged but for its colour."""
+    clear_N1SS = _grey(crop_chips(torch.from_numpy(faces.rows(np.arange(len(faces)))), faces.chip_px))
+    return _taught([_ask(part, teacher, student_px) for part in torch.split(clear_N1SS, _BATCH)])
+
+
+def prepare_views(
+    faces: FaceChips, teacher: Teacher, folder: Path, *, count: int, student_px: int, seed: int, teacher_id: str
+) -> TaughtViews:
+    """Draw views and ask the teacher, shard by shard; shards already whole are kept.
+
+    Args:
+        faces: To make views of, aligned for the teacher.
+        teacher: Looks at them at the side they were aligned for.
+        folder: Gets shard-NNNNN.npz and views.json.
+        count: Views in all.
+        student_px: Side at which they are kept.
+        seed: Decides, with a shard's number, everything drawn in it.
+        teacher_id: Digest of the teacher's weights.
+
+    Raises:
+        BadInput: The folder holds views of other faces, or for another pair of networks.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    digest = hashlib.sha256("".join(record.model_dump_json() for record in faces.records).encode()).hexdigest()
+    work = {"faces": digest, "teacher": teacher_id, "student_px": student_px, "seed": seed}
+    refuse_other_work(folder / "views.json", work)
+    shards = []
+    with ProgressBars(unit="views") as bars:
+        for number, start in enumerate(range(0, count, SHARD_VIEWS)):
+            bars.advance_to("asking the teacher", start, count)
+            path = folder / f"shard-{number:05d}.npz"
+            if not path.is_file():
+                _draw_shard(faces, teacher, path, student_px, seed * 100_003 + number)
+            with np.load(path, allow_pickle=False) as stored:
+                shards.append((torch.from_numpy(stored["pixels"]), torch.from_numpy(stored["embeddings"])))
+        bars.advance_to("asking the teacher", count, count)
+    views = _taught(shards)
+    return TaughtViews(views.pixels[:count], views.embeddings[:count])
+
+
+def _draw_shard(faces: FaceChips, teacher: Teacher, path: Path, student_px: int, seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    parts = []
+    for _ in range(0, SHARD_VIEWS, _BATCH):
+        rows = torch.randint(len(faces), (2, _BATCH), generator=generator).numpy()
+        one, other = (_grey(torch.from_numpy(faces.rows(some)).permute(0, 3, 1, 2).float()) for some in rows)
+        parts.append(_ask(draw_views(one, other, faces.chip_px, generator), teacher, student_px))
+    views = _taught(parts)
+    # Written beside and moved: a shard that was interrupted is made again.
+    unfinished = path.with_suffix(".part")
+    with unfinished.open("wb") as file:
+        np.savez(file, pixels=views.pixels.numpy(), embeddings=views.embeddings.numpy())
+    unfinished.replace(path)
+
+
+def _ask(views_N1SS: Tensor, teacher: Teacher, student_px: int) -> tuple[Tensor, Tensor]:
+    embeddings_ND = teacher(views_N1SS.expand(-1, 3, -1, -1).contiguous().numpy())
+    small_N1SS = functional.interpolate(views_N1SS, size=student_px, mode="area")
+    return small_N1SS.round().byte(), torch.from_numpy(embeddings_ND)
+
+
+def _taught(parts: list[tuple[Tensor, Tensor]]) -> TaughtViews:
+    pixels, embeddings = zip(*parts, strict=True)
+    return TaughtViews(torch.cat(pixels), torch.cat(embeddings))
+
+
+def _grey(pixels_N3SS: Tensor) -> Tensor:
+    return (pixels_N3SS * torch.tensor(_GREY)[:, None, None]).sum(1, keepdim=True).round()
 
 
 def draw_views(canvases_NS1: Tensor, others_NS1: Tensor, chip_px: int, generator: torch.Generator) -> Tensor:

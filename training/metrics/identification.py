@@ -11,6 +11,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -23,12 +24,23 @@ from services.gallery.calibration import (
     search_random_gallery,
 )
 
-__all__ = ["calibrate", "false_negative_rate", "false_positive_rate", "main", "search_random_gallery"]
+if TYPE_CHECKING:
+    from services.identity.embed import FaceEmbedder
+
+__all__ = [
+    "calibrate",
+    "calibrate_embedder",
+    "false_negative_rate",
+    "false_positive_rate",
+    "list_pictures",
+    "main",
+    "search_random_gallery",
+]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Parse, embed, search, print."""
-    from training.metrics.faces import embed_pictures, open_embedder
+    from training.metrics.faces import open_embedder
 
     parser = argparse.ArgumentParser(prog="training.metrics.identification", description=__doc__.splitlines()[0])
     parser.add_argument("--root", type=Path, required=True, help="a folder of pictures for each person")
@@ -45,45 +57,96 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--json", action="store_true", help="on one line")
     options = parser.parse_args(arguments)
 
-    paths = sorted(p for p in options.root.glob("*/*") if p.suffix.lower() in {".jpg", ".jpeg", ".png"})
+    record = calibrate_embedder(
+        open_embedder(options.model),
+        list_pictures(options.root),
+        gallery_size=options.gallery_size,
+        templates=options.templates,
+        probe_pictures=options.probe_pictures,
+        fpir=options.fpir,
+        galleries=options.galleries,
+        seed=options.seed,
+        data=options.data or options.root.name,
+    )
+    sys.stdout.write(record.model_dump_json(indent=None if options.json else 2) + "\n")
+
+
+def list_pictures(root: Path) -> list[Path]:
+    """Every <person>/<picture> under a folder, in order.
+
+    Raises:
+        BadInput: There is none.
+    """
+    paths = sorted(p for p in root.glob("*/*") if p.suffix.lower() in {".jpg", ".jpeg", ".png"})
     if not paths:
-        raise BadInput(f"{options.root} holds no <person>/<picture>.jpg or .png")
-    embedder = open_embedder(options.model)
+        raise BadInput(f"{root} holds no <person>/<picture>.jpg or .png")
+    return paths
+
+
+def calibrate_embedder(
+    embedder: "FaceEmbedder",
+    paths: Sequence[Path],
+    *,
+    gallery_size: int,
+    templates: int,
+    probe_pictures: int,
+    fpir: float,
+    galleries: int,
+    seed: int,
+    data: str,
+) -> IdentificationCalibration:
+    """Embed a cohort's pictures, search random galleries of it, and say which threshold holds.
+
+    Args:
+        embedder: To calibrate.
+        paths: Pictures; the folder of each names the person on it.
+        gallery_size: Subjects enrolled.
+        templates: Pictures enrolled of each.
+        probe_pictures: Pooled into one probe.
+        fpir: Strangers named, as a share, that is allowed.
+        galleries: How many are drawn.
+        seed: Decides them.
+        data: Who the people are; their number is added.
+
+    Raises:
+        BadInput: Too few people have enough pictures.
+    """
+    from training.metrics.faces import embed_pictures
+
     faces = embed_pictures(embedder, paths)
     subjects = np.array([path.parent.name for path in paths])[faces.found]
-    rng = np.random.default_rng(options.seed)
+    rng = np.random.default_rng(seed)
     searches = [
         search_random_gallery(
             faces.vectors[faces.found],
             subjects,
-            gallery_size=options.gallery_size,
-            templates=options.templates,
-            probe_pictures=options.probe_pictures,
+            gallery_size=gallery_size,
+            templates=templates,
+            probe_pictures=probe_pictures,
             rng=rng,
         )
-        for _ in range(options.galleries)
+        for _ in range(galleries)
     ]
-    threshold, margin = calibrate(searches, options.fpir)
+    threshold, margin = calibrate(searches, fpir)
     positives = [false_positive_rate(search, threshold) for search in searches]
     negatives = [false_negative_rate(search, threshold) for search in searches]
-    record = IdentificationCalibration(
+    return IdentificationCalibration(
         space=embedder.space,
         threshold=round(threshold, 4),
         ambiguity_margin=round(margin, 4),
-        fpir=options.fpir,
+        fpir=fpir,
         fnir=round(float(np.mean(negatives)), 4),
-        gallery_size=options.gallery_size,
+        gallery_size=gallery_size,
         protocol=(
-            f"{options.galleries} random galleries (seed {options.seed}) of {options.gallery_size} subjects, "
-            f"{options.templates} picture(s) each; probes of {options.probe_pictures} pooled picture(s); "
+            f"{galleries} random galleries (seed {seed}) of {gallery_size} subjects, "
+            f"{templates} picture(s) each; probes of {probe_pictures} pooled picture(s); "
             f"strangers: one probe of each of the others with as many pictures; "
             f"at this threshold FPIR {np.mean(positives):.4f} (galleries {min(positives):.4f} to "
             f"{max(positives):.4f}), FNIR {np.mean(negatives):.4f} ({min(negatives):.4f} to {max(negatives):.4f}); "
             f"{int((~faces.found).sum())} of {len(paths)} pictures without a detected face left out"
         ),
-        data=options.data or f"{options.root.name}: {len(set(subjects))} people, {len(subjects)} pictures",
+        data=f"{data}: {len(set(subjects))} people, {len(subjects)} pictures",
     )
-    sys.stdout.write(record.model_dump_json(indent=None if options.json else 2) + "\n")
 
 
 if __name__ == "__main__":

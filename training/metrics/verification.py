@@ -10,12 +10,16 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from services.contracts.errors import BadInput
 from training.metrics.intervals import bootstrap_interval
+
+if TYPE_CHECKING:
+    from services.identity.embed import FaceEmbedder
 
 REJECTED = -1.0
 PARTS_OF_A_SINGLE_FOLD = 10
@@ -103,7 +107,7 @@ def accept_at(similarity_N: Floats, same_N: Flags, false_acceptance: float) -> f
     return float((genuine > max(impostors[allowed], REJECTED)).mean())
 
 
-def measure(pairs: Pairs, similarity_N: Floats, undetected_N: Flags, *, seed: int = 0) -> dict[str, object]:
+def measure(pairs: Pairs, similarity_N: Floats, undetected_N: Flags, *, seed: int = 0) -> dict[str, Any]:
     """Everything the command prints.
 
     Args:
@@ -137,9 +141,26 @@ def measure(pairs: Pairs, similarity_N: Floats, undetected_N: Flags, *, seed: in
     }
 
 
+def verify(embedder: "FaceEmbedder", pairs: Pairs, root: Path, *, seed: int = 0) -> dict[str, Any]:
+    """Embed every picture of the pairs once and measure; see `measure`.
+
+    Raises:
+        BadInput: A picture is absent or cannot be read.
+    """
+    from training.metrics.faces import embed_pictures
+
+    paths, index_N2 = np.unique(pairs.paths, return_inverse=True)
+    faces = embed_pictures(embedder, [root / path for path in paths])
+    index_N2 = index_N2.reshape(-1, 2)
+    similarity_N = np.einsum("nd,nd->n", faces.vectors[index_N2[:, 0]], faces.vectors[index_N2[:, 1]])
+    undetected_N = ~(faces.found[index_N2[:, 0]] & faces.found[index_N2[:, 1]])
+    answer = measure(pairs, similarity_N.astype(np.float64), undetected_N, seed=seed)
+    return {**answer, "pictures": len(paths), "pictures_undetected": int((~faces.found).sum())}
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Parse, embed, measure, print."""
-    from training.metrics.faces import embed_pictures, open_embedder
+    from training.metrics.faces import open_embedder
 
     parser = argparse.ArgumentParser(prog="training.metrics.verification", description=__doc__.splitlines()[0])
     parser.add_argument("--pairs", type=Path, required=True, help="CSV: fold,path_a,path_b,same")
@@ -151,12 +172,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     pairs = read_pairs(options.pairs)
     embedder = open_embedder(options.model)
-    paths, index_N2 = np.unique(pairs.paths, return_inverse=True)
-    faces = embed_pictures(embedder, [options.root / path for path in paths])
-    index_N2 = index_N2.reshape(-1, 2)
-    similarity_N = np.einsum("nd,nd->n", faces.vectors[index_N2[:, 0]], faces.vectors[index_N2[:, 1]])
-    undetected_N = ~(faces.found[index_N2[:, 0]] & faces.found[index_N2[:, 1]])
-    answer = measure(pairs, similarity_N.astype(np.float64), undetected_N, seed=options.seed)
+    answer = verify(embedder, pairs, options.root, seed=options.seed)
     answer = {"model": f"{embedder.card.name}@{embedder.card.version}", **answer}
     if options.json:
         sys.stdout.write(json.dumps(answer, indent=2) + "\n")

@@ -78,7 +78,7 @@ def test_landmarks_that_are_known_are_not_looked_for(tmp_path, records):
 
 def test_a_folder_of_other_faces_is_refused(tmp_path, records):
     prepare_chips(records, tmp_path, tmp_path / "out", FakeDetector(), CHIP)
-    with pytest.raises(BadInput, match="other records or another chip"):
+    with pytest.raises(BadInput, match="other inputs"):
         prepare_chips(records[:2], tmp_path, tmp_path / "out", FakeDetector(), CHIP)
     with pytest.raises(MissingModel, match="no aligned faces"):
         load_chips(tmp_path)

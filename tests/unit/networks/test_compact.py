@@ -1,12 +1,25 @@
+import numpy as np
+import onnx
 import pytest
 import torch
+from onnx import numpy_helper
+from onnx.reference import ReferenceEvaluator
+from torch import nn
 
+from services.models.store import ModelStore
+from training.export import export_embedder
 from training.networks.compact import CompactNetwork
 
 
 def draw_grey_chips(side_px, count=2):
     grey = torch.randint(0, 256, (count, 1, side_px, side_px), generator=torch.Generator().manual_seed(0)).float()
     return grey.expand(-1, 3, -1, -1)
+
+
+@pytest.fixture(scope="module")
+def teacher(request):
+    models = request.getfixturevalue("models")
+    return ModelStore(models).find("dlib-face-resnet")
 
 
 @pytest.mark.parametrize("side_px", [75, 150])
@@ -18,3 +31,61 @@ def test_any_side_gives_an_embedding_and_every_parameter_learns(side_px, left_ou
     assert embeddings.shape == (2, 128)
     embeddings.square().sum().backward()
     assert [name for name, p in network.named_parameters() if p.grad is None or not p.grad.any()] == []
+
+
+def test_overfits_one_batch():
+    torch.manual_seed(0)
+    network = CompactNetwork(left_out=(1, 2, 4, 5, 6, 8, 9, 11, 12))
+    chips, wanted = draw_grey_chips(75, 4), torch.randn(4, 128)
+    optimizer = torch.optim.Adam(network.parameters(), lr=1e-3)
+    for _ in range(110):
+        loss = nn.functional.mse_loss(network(chips), wanted)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert loss.item() < 0.05
+
+
+def test_a_colour_picture_is_seen_as_its_luminance():
+    torch.manual_seed(0)
+    network = CompactNetwork().eval()
+    colour = torch.rand(1, 3, 75, 75, generator=torch.Generator().manual_seed(1)) * 255
+    grey = (colour * torch.tensor([0.299, 0.587, 0.114])[:, None, None]).sum(1, keepdim=True).expand(-1, 3, -1, -1)
+    torch.testing.assert_close(network(colour), network(grey), atol=1e-4, rtol=1e-4)
+
+
+def test_begins_as_dlib_s_network_on_grey_chips(teacher):
+    converted = onnx.load(teacher.weights_path)
+    network = CompactNetwork().eval()
+    network.begin_as(converted)
+    chips = draw_grey_chips(150, 1)
+    # Up to the tenth block: beyond it dlib leaves the last line of even maps zero, where this network computes it.
+    converted.graph.output.append(onnx.helper.make_empty_tensor_value_info("block10"))
+    (theirs,) = ReferenceEvaluator(converted).run(["block10"], {"chips": chips.contiguous().numpy()})
+    x = network.stem((chips[:, :1] - 117) / 256).relu()
+    x = nn.functional.max_pool2d(x, 3, stride=2)
+    with torch.no_grad():
+        for block in network.blocks[:10]:
+            x = block(x)
+    np.testing.assert_allclose(x.detach().numpy(), theirs, atol=1e-4)
+    arrays = [numpy_helper.to_array(each) for each in converted.graph.initializer]
+    last = [array for array in arrays if array.ndim == 4][-1]
+    np.testing.assert_array_equal(network.blocks[-1].second.weight.detach().numpy(), last)
+    np.testing.assert_array_equal(network.project.weight.detach().numpy().T, arrays[-1])
+
+
+def test_blocks_left_out_take_their_weights_with_them(teacher):
+    converted = onnx.load(teacher.weights_path)
+    whole, short = CompactNetwork(), CompactNetwork(left_out=(2, 6))
+    whole.begin_as(converted)
+    short.begin_as(converted)
+    assert torch.equal(short.blocks[2].first.weight, whole.blocks[3].first.weight)
+    assert torch.equal(short.blocks[5].second.bias, whole.blocks[7].second.bias)
+
+
+def test_is_exported_for_any_number_of_chips():
+    torch.manual_seed(0)
+    content = export_embedder(CompactNetwork(left_out=(2, 6, 9, 12)), 75)
+    (chips,) = onnx.load_from_string(content).graph.input
+    assert chips.type.tensor_type.shape.dim[0].dim_param
+    assert [dim.dim_value for dim in chips.type.tensor_type.shape.dim][1:] == [3, 75, 75]
