@@ -8,6 +8,10 @@ import sqlalchemy as sa
 
 from services.archive.tables import EVENTS, TRACKS
 
+# What may stand before and after a name, where another, longer name would go on: "ada" is in neither "adam" nor "ada-2"
+# nor "ada.b"; it is in "ada." at the end of a sentence. Meant for text and for bytes alike.
+NAME_BEGINS = r"(?<![\w@-])(?<!\w[.'])"
+NAME_ENDS = r"(?![\w@-])(?![.']\w)"
 # SQLite takes no more than 32,766 values in one statement.
 _VALUES_AT_ONCE = 1000
 
@@ -19,7 +23,7 @@ def find_naming(connection: sa.Connection, subject_id: str) -> list[int]:
         numbers.update(connection.scalars(sa.select(TRACKS.c.analysis_no).where(column == subject_id)))
     # Databases differ in what LIKE takes for the same letter: they only narrow the choice.
     said = sa.select(TRACKS.c.analysis_no, TRACKS.c.reason).where(TRACKS.c.reason.contains(subject_id, autoescape=True))
-    numbers.update(number for number, reason in connection.execute(said) if _pattern(subject_id).search(reason))
+    numbers.update(number for number, reason in connection.execute(said) if pattern_of(subject_id).search(reason))
     return sorted(numbers)
 
 
@@ -39,7 +43,7 @@ def replace_name(connection: sa.Connection, analysis_nos: Sequence[int], subject
                 named += done if column is EVENTS.c.subject_id else 0
             reasons = sa.select(table.c.reason).where(of_these, table.c.reason.contains(subject_id, autoescape=True))
             for reason in connection.scalars(reasons.distinct()).all():
-                told = _pattern(subject_id).sub(lambda _: pseudonym, reason)
+                told = pattern_of(subject_id).sub(lambda _: pseudonym, reason)
                 connection.execute(table.update().where(of_these, table.c.reason == reason).values(reason=told))
     return named
 
@@ -50,6 +54,6 @@ def chunks_of(values: Sequence[Any]) -> Iterator[Sequence[Any]]:
         yield values[start : start + _VALUES_AT_ONCE]
 
 
-def _pattern(subject_id: str) -> re.Pattern[str]:
-    """The name by itself: "ada" is not in "adam"."""
-    return re.compile(rf"(?<!\w){re.escape(subject_id)}(?!\w)")
+def pattern_of(name: str) -> re.Pattern[str]:
+    """The name by itself, wherever it stands in a text."""
+    return re.compile(NAME_BEGINS + re.escape(name) + NAME_ENDS)

@@ -2,7 +2,6 @@
 
 import html
 import json
-import re
 import secrets
 import zipfile
 from collections.abc import Iterator
@@ -13,6 +12,7 @@ from urllib.parse import quote, urlparse
 from urllib.request import url2pathname
 
 from services.access.audit import AuditLog
+from services.archive.names import pattern_of
 from services.archive.query import EventQuery
 from services.archive.store import Archive
 from services.contracts.errors import BadInput, BadUsage, WhodidError
@@ -203,7 +203,7 @@ def _rewrite_report(folder: Path, plan: Plan) -> None:
         text = told = path.read_text(encoding="utf-8")
         for person in sorted(plan.names, key=len, reverse=True):
             for form in sorted({person, json.dumps(person)[1:-1], html.escape(person), quote(person)}):
-                told = re.sub(rf"(?<![\w-]){re.escape(form)}(?![\w-])", plan.pseudonym, told)
+                told = pattern_of(form).sub(plan.pseudonym, told)
         if told != text:
             draft = path.with_name(f".{path.name}.draft")
             draft.write_text(told, encoding="utf-8", newline="")

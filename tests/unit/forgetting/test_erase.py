@@ -173,6 +173,21 @@ def test_a_name_somewhere_nobody_expected_it_is_found_and_named(build: Callable[
     assert house.traces() == []
 
 
+def test_whose_name_begins_or_ends_like_theirs_is_another_person(build: Callable[[str], House]) -> None:
+    house = build("home")
+    others = ("ada-lovelace-2", "dr.ada-lovelace", "ada-lovelace@home")
+    archive, folder = Archive(house.settings.archive), house.root / "reports" / "others"
+    analysis = analysis_of("others", [(named(who), [("wave", 0.0, 2.0)]) for who in others])
+    folder.mkdir()
+    write_report(folder, analysis)
+    archive.record(analysis, report_folder=folder)
+    forget("ada-lovelace", house.settings)
+    assert house.traces() == []
+    assert (folder / "analysis.json").read_bytes() == analysis.to_json()
+    found = archive.find_events(EventQuery(clip_id=analysis.clip.clip_id))
+    assert sorted(sighting.event.identity.subject_id or "" for sighting in found) == sorted(others)
+
+
 def test_the_scan_sees_pages_that_no_table_uses(build: Callable[[str], House]) -> None:
     house = build("home")
     forget("ada-lovelace", house.settings)
