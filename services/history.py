@@ -26,7 +26,8 @@ _UNITS = {"h": timedelta(hours=1), "d": timedelta(days=1), "w": timedelta(weeks=
 _LONGEST_KEPT = timedelta(days=14_000)
 CSV_COLUMNS = (
     "event_id", "started_at", "ended_at", "camera_id", "clip", "clip_id", "track_id", "subject_id", "decision",
-    "similarity", "threshold", "action", "probability", "start_seconds", "end_seconds",
+    "similarity", "threshold", "action", "probability", "behaviour", "start_seconds",
+    "end_seconds",
 )  # fmt: skip
 
 
@@ -76,6 +77,7 @@ def write_csv(found: Iterable[Sighting], _archive: Archive) -> Iterator[str]:
             "threshold": identity.threshold,
             "action": event.action.name,
             "probability": event.action.probability,
+            "behaviour": event.behaviour and event.behaviour.name,
             "started_at": event.started_at and event.started_at.isoformat(),
             "ended_at": event.ended_at and event.ended_at.isoformat(),
         }

@@ -12,9 +12,9 @@ import sqlalchemy as sa
 from services.archive.moments import EARLIEST_US, from_microseconds, to_microseconds
 from services.contracts.errors import BadInput, BadUsage
 
-NEWEST = "analyses"
+NEWEST = "behaviours"
 """The version of the tables that this code reads and writes; the last of services.archive.migrations."""
-EARLIER = ("first",)
+EARLIER = ("first", "analyses")
 _BUSY_SECONDS = 60.0
 _WRITING = {"whodid_begin": "BEGIN IMMEDIATE"}
 

@@ -29,6 +29,7 @@ class EventQuery:
         subject_id: Who it was.
         unknown: Only people who are not enrolled (decision "unknown").
         action: What they did.
+        behaviour: What it was part of.
         camera_id: Where.
         clip_id: In this clip.
         event_ids: One of these.
@@ -42,6 +43,7 @@ class EventQuery:
     subject_id: str | None = None
     unknown: bool = False
     action: str | None = None
+    behaviour: str | None = None
     camera_id: str | None = None
     clip_id: str | None = None
     event_ids: Sequence[str] | None = None
@@ -86,6 +88,7 @@ def select_sightings(query: EventQuery) -> sa.Select[Any]:
     equal = (
         (columns.subject_id, query.subject_id),
         (columns.action, query.action),
+        (columns.behaviour, query.behaviour),
         (columns.camera_id, query.camera_id),
     )
     statement = statement.where(*(column == asked for column, asked in equal if asked is not None))
@@ -131,7 +134,9 @@ def select_by_id(beginning: str) -> sa.Select[Any]:
 
 def read_sighting(row: sa.Row[Any]) -> Sighting:
     """One row of either selection."""
-    runner_up = None
+    runner_up, behaviour = None, None
+    if row.behaviour is not None:
+        behaviour = Action(name=row.behaviour, probability=row.behaviour_probability)
     if row.runner_up_subject_id is not None:
         runner_up = Candidate(subject_id=row.runner_up_subject_id, similarity=row.runner_up_similarity)
     clip = clip_of(row)
@@ -151,6 +156,7 @@ def read_sighting(row: sa.Row[Any]) -> Sighting:
         start_seconds=row.start_seconds,
         end_seconds=row.end_seconds,
         provenance=_provenance(row.provenance),
+        behaviour=behaviour,
         camera_id=clip.camera_id,
         started_at=clip.moment(row.start_seconds),
         ended_at=clip.moment(row.end_seconds),

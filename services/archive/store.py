@@ -308,6 +308,8 @@ def _event_row(event: Event, analysis_no: int, start_us: int, camera_id: str | N
         "probability": event.action.probability,
         "start_seconds": event.start_seconds,
         "end_seconds": event.end_seconds,
+        "behaviour": event.behaviour.name if event.behaviour else None,
+        "behaviour_probability": event.behaviour.probability if event.behaviour else None,
     }
 
 

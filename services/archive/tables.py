@@ -99,6 +99,8 @@ EVENTS = sa.Table(
     sa.Column("probability", sa.Double, nullable=False),
     sa.Column("start_seconds", sa.Double, nullable=False),
     sa.Column("end_seconds", sa.Double, nullable=False),
+    sa.Column("behaviour", sa.String),
+    sa.Column("behaviour_probability", sa.Double),
     postgresql_partition_by="RANGE (at_us)",
 )
 _NAMED = EVENTS.c.subject_id.is_not(None)
@@ -110,6 +112,15 @@ sa.Index(
 )
 sa.Index("events_unnamed", EVENTS.c.at_us, EVENTS.c.event_id, sqlite_where=_UNNAMED, postgresql_where=_UNNAMED)
 sa.Index("events_did", EVENTS.c.action, EVENTS.c.at_us, EVENTS.c.event_id)
+_BEHAVED = EVENTS.c.behaviour.is_not(None)
+sa.Index(
+    "events_behaved",
+    EVENTS.c.behaviour,
+    EVENTS.c.at_us,
+    EVENTS.c.event_id,
+    sqlite_where=_BEHAVED,
+    postgresql_where=_BEHAVED,
+)
 sa.Index("events_where", EVENTS.c.camera_id, EVENTS.c.at_us, EVENTS.c.event_id)
 sa.Index("events_when", EVENTS.c.at_us, EVENTS.c.event_id)
 sa.Index("events_analysis", EVENTS.c.analysis_no, EVENTS.c.start_seconds)

@@ -34,4 +34,5 @@ class ActionResponse(Message):
 
     tracks: TracksResponse
     segments: tuple[ActionSegment, ...]
+    behaviours: tuple[ActionSegment, ...] = Field((), description="What actions add up to; may overlap them.")
     models: tuple[ModelRef, ...]

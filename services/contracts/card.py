@@ -9,7 +9,10 @@ from pydantic import Field, model_validator
 
 from services.contracts.message import Message, Seconds, Sha256, Unit
 
-Task = Literal["person_detection", "face_detection", "face_embedding", "action"]
+Task = Literal["person_detection", "face_detection", "face_embedding", "action", "behaviour", "interaction"]
+# Each needs windows, classes and a calibration. `action` says what one person does; `behaviour` what it adds up to,
+# and is served beside it; `interaction` names what happens in a whole clip and is measured, not served.
+RECOGNITION_TASKS: tuple[Task, ...] = ("action", "behaviour", "interaction")
 
 
 class Weights(Message):
@@ -90,6 +93,8 @@ class ActionCalibration(Message):
     enter_probability: float = Field(gt=0, lt=1, description="A segment opens at or above this.")
     leave_probability: float = Field(gt=0, lt=1, description="It stays open at or above this.")
     minimum_seconds: float = Field(ge=0, description="Shorter segments are dropped.")
+    unnamed: tuple[str, ...] = Field((), description="Classes that make no segment: nothing of what is looked for.")
+    abstain_below: Unit = Field(0.0, description="For whole clips: less sure than this, the answer is 'not sure'.")
 
 
 class Reference(Message):
@@ -143,7 +148,7 @@ class ModelCard(Message):
             "person_detection": ("minimum_confidence",),
             "face_detection": ("minimum_confidence",),
             "face_embedding": ("chip", "embedding"),
-            "action": ("window", "classes", "action"),
+            **dict.fromkeys(RECOGNITION_TASKS, ("window", "classes", "action")),
         }
         missing = [part for part in needed[self.task] if not getattr(self, part) and getattr(self, part) != 0]
         if missing:

@@ -53,6 +53,11 @@ class Event(Message):
     start_seconds: Seconds
     end_seconds: Seconds
     provenance: Provenance
+    behaviour: Action | None = Field(
+        None,
+        exclude_if=_is_none,
+        description="What the action is part of, such as a fight; where no action is named, the same as `action`.",
+    )
     camera_id: str | None = Field(None, exclude_if=_is_none)
     started_at: AwareDatetime | None = Field(None, exclude_if=_is_none)
     ended_at: AwareDatetime | None = Field(None, exclude_if=_is_none)

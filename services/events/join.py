@@ -2,8 +2,9 @@
 
 import hashlib
 import json
+from collections.abc import Sequence
 
-from services.contracts.action import ActionResponse, ActionSegment
+from services.contracts.action import Action, ActionResponse, ActionSegment
 from services.contracts.clip import ClipRef
 from services.contracts.errors import BadInput, Busy
 from services.contracts.events import Analysis, Event, EventsRequest, Failure, Provenance, TrackReport
@@ -11,6 +12,8 @@ from services.contracts.identity import Identity, IdentityResponse
 from services.contracts.tracks import TracksResponse
 
 IDENTITY_FAILED = "the identity service failed"
+# An event is part of a behaviour that covers at least so much of it.
+_LEAST_SHARE = 0.5
 
 
 def join_events(request: EventsRequest) -> Analysis:
@@ -48,10 +51,10 @@ def join_events(request: EventsRequest) -> Analysis:
         action=action.models if isinstance(action, ActionResponse) else None,
         gallery=identity.gallery if isinstance(identity, IdentityResponse) else None,
     )
-    segments = action.segments if isinstance(action, ActionResponse) else ()
+    said = _say(action.segments, action.behaviours) if isinstance(action, ActionResponse) else []
     events = [
-        _event(tracks.clip, segment, identities.get(segment.track_id, nobody), provenance)
-        for segment in sorted(segments, key=lambda segment: (segment.start_seconds, segment.track_id))
+        _event(tracks.clip, segment, behaviour, identities.get(segment.track_id, nobody), provenance)
+        for segment, behaviour in sorted(said, key=lambda each: (each[0].start_seconds, each[0].track_id))
     ]
     branches = {"identity": identity, "action": action}
     failures = {name: branch.error for name, branch in branches.items() if isinstance(branch, Failure)}
@@ -82,21 +85,57 @@ def _agreed_tracks(identity: IdentityResponse | Failure, action: ActionResponse 
     return answers[0]
 
 
-def identify_event(clip_id: str, segment: ActionSegment, identity: Identity, provenance: Provenance) -> str:
+def _say(
+    segments: Sequence[ActionSegment], behaviours: Sequence[ActionSegment]
+) -> list[tuple[ActionSegment, Action | None]]:
+    """Each action with the behaviour it is part of; a behaviour that no action is part of stands for itself."""
+    said: list[tuple[ActionSegment, Action | None]] = []
+    carried = set[int]()
+    for segment in segments:
+        length = segment.end_seconds - segment.start_seconds
+        shares = [_overlap_seconds(segment, behaviour) / length for behaviour in behaviours]
+        best = max(range(len(shares)), key=lambda number: shares[number], default=None)
+        if best is None or shares[best] < _LEAST_SHARE:
+            said.append((segment, None))
+        else:
+            carried.add(best)
+            said.append((segment, behaviours[best].action))
+    alone = [behaviour for number, behaviour in enumerate(behaviours) if number not in carried]
+    return said + [(behaviour, behaviour.action) for behaviour in alone]
+
+
+def _overlap_seconds(one: ActionSegment, other: ActionSegment) -> float:
+    if one.track_id != other.track_id:
+        return 0.0
+    return max(0.0, min(one.end_seconds, other.end_seconds) - max(one.start_seconds, other.start_seconds))
+
+
+def identify_event(
+    clip_id: str,
+    segment: ActionSegment,
+    identity: Identity,
+    provenance: Provenance,
+    behaviour: Action | None = None,
+) -> str:
     """The id of an event: the digest of what it says and who says so."""
-    said = {
+    said: dict[str, object] = {
         "clip_id": clip_id,
         "segment": segment.model_dump(mode="json"),
         "identity": identity.model_dump(mode="json"),
         "provenance": provenance.model_dump(mode="json"),
     }
+    if behaviour is not None:
+        # Only where there is one: events from before behaviours were told keep their ids.
+        said["behaviour"] = behaviour.model_dump(mode="json")
     canonical = json.dumps(said, sort_keys=True, separators=(",", ":")).encode()
     return hashlib.sha256(canonical).hexdigest()
 
 
-def _event(clip: ClipRef, segment: ActionSegment, identity: Identity, provenance: Provenance) -> Event:
+def _event(
+    clip: ClipRef, segment: ActionSegment, behaviour: Action | None, identity: Identity, provenance: Provenance
+) -> Event:
     return Event(
-        event_id=identify_event(clip.clip_id, segment, identity, provenance),
+        event_id=identify_event(clip.clip_id, segment, identity, provenance, behaviour),
         clip_id=clip.clip_id,
         track_id=segment.track_id,
         identity=identity,
@@ -104,6 +143,7 @@ def _event(clip: ClipRef, segment: ActionSegment, identity: Identity, provenance
         start_seconds=segment.start_seconds,
         end_seconds=segment.end_seconds,
         provenance=provenance,
+        behaviour=behaviour,
         camera_id=clip.camera_id,
         started_at=clip.moment(segment.start_seconds),
         ended_at=clip.moment(segment.end_seconds),

@@ -55,6 +55,23 @@ class ClipWindow:
             raise ValueError(f"window from {self.start_seconds} s to {self.end_seconds} s: must end after it starts")
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class WindowPlace:
+    """Where one window lies on a track.
+
+    Attributes:
+        start_seconds: Of the first picture.
+        end_seconds: Of the last picture's share of time; not included.
+        picture_indexes: int64, (T,): the picture shown at each grid time; the last is held in a short window.
+        times_seconds: float64: the grid times there are, at most T.
+    """
+
+    start_seconds: float
+    end_seconds: float
+    picture_indexes: NDArray[np.int64]
+    times_seconds: NDArray[np.float64]
+
+
 def cut_windows(strip: Strip, spec: WindowSpec) -> Iterator[ClipWindow]:
     """Cut a track into windows by the rule above, in order of time.
 
@@ -66,21 +83,29 @@ def cut_windows(strip: Strip, spec: WindowSpec) -> Iterator[ClipWindow]:
         Windows of exactly `spec.frames` pictures.
     """
     resized = _Resized(strip, spec.size_px)
-    for indexes, grid in _runs(strip.pts_seconds, spec.rate_hz):
+    for place in place_windows(strip.pts_seconds, spec):
+        motion = measure_motion(strip.pts_seconds, strip.boxes_px, place.times_seconds)
+        yield ClipWindow(
+            track_id=strip.track_id,
+            start_seconds=place.start_seconds,
+            end_seconds=place.end_seconds,
+            picture_indexes=place.picture_indexes,
+            rgb=np.stack([resized[int(index)] for index in place.picture_indexes]),
+            motion=np.pad(motion, ((0, spec.frames - len(motion)), (0, 0)), mode="edge"),
+        )
+
+
+def place_windows(pts_seconds: NDArray[np.float64], spec: WindowSpec) -> Iterator[WindowPlace]:
+    """Where the rule puts a track's windows, in order of time."""
+    for indexes, grid in _runs(pts_seconds, spec.rate_hz):
         for first in _starts(len(indexes), spec):
             shown = indexes[first : first + spec.frames]
             times_seconds = grid[first : first + spec.frames] / spec.rate_hz
-            end_seconds = float(times_seconds[-1]) + 1 / spec.rate_hz
-            motion = measure_motion(strip.pts_seconds, strip.boxes_px, times_seconds)
-            missing = spec.frames - len(shown)
-            held = np.pad(shown, (0, missing), mode="edge")
-            yield ClipWindow(
-                track_id=strip.track_id,
+            yield WindowPlace(
                 start_seconds=float(times_seconds[0]),
-                end_seconds=end_seconds,
-                picture_indexes=held,
-                rgb=np.stack([resized[int(index)] for index in held]),
-                motion=np.pad(motion, ((0, missing), (0, 0)), mode="edge"),
+                end_seconds=float(times_seconds[-1]) + 1 / spec.rate_hz,
+                picture_indexes=np.pad(shown, (0, spec.frames - len(shown)), mode="edge"),
+                times_seconds=times_seconds,
             )
 
 

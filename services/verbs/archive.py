@@ -18,6 +18,9 @@ def events(
     who: Annotated[str | None, typer.Option(metavar="S", help="Only this subject's.")] = None,
     unknown: Annotated[bool, typer.Option("--unknown", help="Only of people who are not enrolled.")] = False,
     did: Annotated[str | None, typer.Option(metavar="ACTION", help="Only this action.")] = None,
+    behaviour: Annotated[
+        str | None, typer.Option(metavar="B", help="Only what was part of this, such as fight or loiter.")
+    ] = None,
     camera: Annotated[str | None, typer.Option(metavar="C", help="Only on this camera.")] = None,
     between: Annotated[
         tuple[str, str] | None,
@@ -58,6 +61,7 @@ def events(
         subject_id=who,
         unknown=unknown,
         action=did,
+        behaviour=behaviour,
         camera_id=camera,
         from_time=parse_moment(between[0]) if between else None,
         to_time=parse_moment(between[1]) if between else None,
@@ -71,6 +75,7 @@ def events(
         local_user(purpose),
         subjects=[name for name in (who, together_with) if name],
         action=did,
+        behaviour=behaviour,
         clip_id=clip,
     )
     if face is not None:

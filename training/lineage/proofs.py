@@ -51,7 +51,7 @@ def prove_event(event: Event) -> None:
         start_seconds=event.start_seconds,
         end_seconds=event.end_seconds,
     )
-    found = identify_event(event.clip_id, segment, event.identity, event.provenance)
+    found = identify_event(event.clip_id, segment, event.identity, event.provenance, event.behaviour)
     if found != event.event_id:
         raise BrokenLink(
             f"event {event.event_id}: what the archive holds has digest {found}; it was changed, or a name was erased"

@@ -131,7 +131,7 @@ class MotionField(nn.Module):
 
     def forward(self, rgb_NTHWC: Tensor) -> Motion:
         """Measure uint8 windows (N, T, H, W, 3); H and W are multiples of 8 pixels, from 64 on."""
-        count = len(rgb_NTHWC)
+        count = rgb_NTHWC.shape[0]
         grey_NTHW = (rgb_NTHWC.float() * self.get_buffer("luma_C")).sum(-1) / 255
         before_X1HW = grey_NTHW[:, :-1].flatten(0, 1)[:, None]
         after_X1HW = grey_NTHW[:, 1:].flatten(0, 1)[:, None]
@@ -340,12 +340,12 @@ def _cubes(slices_NSChw: Tensor) -> Tensor:
         for x in range(_CUBE)
     ]
     rows_NSChw = torch.cat(blocks, dim=2).permute(0, 1, 3, 4, 2).flatten(1, 3)
-    return rows_NSChw.reshape(len(slices_NSChw), -1, len(blocks), channels)
+    return rows_NSChw.reshape(slices_NSChw.shape[0], -1, len(blocks), channels)
 
 
 def _places(speed_NQ: Tensor, height: int, width: int) -> Tensor:
     """(N, Q, 2): across from the middle of all motion, down from the middle of the picture; in 16 cells."""
-    speed_NShw = speed_NQ.reshape(len(speed_NQ), -1, height, width)
+    speed_NShw = speed_NQ.reshape(speed_NQ.shape[0], -1, height, width)
     column_w = torch.arange(width, device=speed_NQ.device).float()
     row_h = torch.arange(height, device=speed_NQ.device).float()
     by_column_Nw = speed_NShw.sum(dim=(1, 2)) + 1e-9

@@ -17,6 +17,7 @@ QUESTIONS = {
     "who, what, where, when": (EventQuery(subject_id="ada", action="wave", camera_id="c", **BETWEEN), "events_who"),
     "who, with whom": (EventQuery(subject_id="ada", with_subject_id="bo", **BETWEEN), "events_who"),
     "what, when": (EventQuery(action="wave", **BETWEEN), "events_did"),
+    "part of what, when": (EventQuery(behaviour="fight", **BETWEEN), "events_behaved"),
     "what, where, when": (EventQuery(action="wave", camera_id="c", **BETWEEN), "events_where"),
     "where, when": (EventQuery(camera_id="c", **BETWEEN), "events_where"),
     "unknown people, when": (EventQuery(unknown=True, **BETWEEN), "events_unnamed"),

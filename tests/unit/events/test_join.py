@@ -1,3 +1,4 @@
+import json
 from datetime import datetime, timedelta, timezone
 
 import pytest
@@ -118,3 +119,36 @@ def test_a_branch_that_is_only_busy_makes_no_partial_analysis() -> None:
     with pytest.raises(Busy, match="identity: 16 requests") as caught:
         join_events(EventsRequest.model_validate({"identity": busy, "action": Failure(error="down")}))
     assert caught.value.retry_after_seconds == 7
+
+
+def part(track_id: str, name: str, start: float, end: float) -> ActionSegment:
+    action = Action(name=name, probability=0.8)
+    return ActionSegment(track_id=track_id, action=action, start_seconds=start, end_seconds=end)
+
+
+def test_an_event_says_what_it_was_part_of() -> None:
+    behaviours = (part("t1", "fight", 3.5, 8), part("t2", "lie", 0, 9))
+    analysis = join_events(
+        EventsRequest(identity=identities(), action=actions().model_copy(update={"behaviours": behaviours}))
+    )
+    said = [(e.track_id, e.action.name, e.behaviour.name if e.behaviour else None) for e in analysis.events]
+    # Half a second of the walk is not half of it, and nobody is part of what another does.
+    assert said == [("t1", "walk", None), ("t2", "fall", "lie"), ("t1", "wave", "fight")]
+    assert "behaviour" not in json.loads(analysis.events[0].to_json())
+
+
+def test_a_behaviour_without_an_action_is_an_event_of_its_own() -> None:
+    alone = part("t1", "fight", 1, 2)
+    analysis = join_events(
+        EventsRequest(identity=identities(), action=actions().model_copy(update={"behaviours": (alone,)}))
+    )
+    (found,) = [event for event in analysis.events if event.behaviour is not None]
+    assert (found.action, found.behaviour, found.start_seconds, found.end_seconds) == (alone.action, alone.action, 1, 2)
+    assert found.identity.subject_id == "ada"
+
+
+def test_behaviours_change_the_ids_of_their_own_events_only() -> None:
+    before = join_events(EventsRequest(identity=identities(), action=actions())).events
+    told = actions().model_copy(update={"behaviours": (part("t1", "fight", 4, 9),)})
+    after = join_events(EventsRequest(identity=identities(), action=told)).events
+    assert [a.event_id == b.event_id for a, b in zip(before, after, strict=True)] == [True, True, False]
