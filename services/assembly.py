@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from services.access.caller import Caller, current_caller
 from services.access.roles import Permission
 from services.access.sources import ClipSources
+from services.contracts.card import ModelCard
 from services.contracts.errors import BadInput
 from services.contracts.events import EventsRequest
 from services.contracts.tracks import TracksRequest, TracksResponse
@@ -20,6 +21,8 @@ from services.settings import Settings
 if TYPE_CHECKING:
     from services.action.recognize import ActionRecognizer
     from services.identity.embed import FaceEmbedder
+    from services.models.batched import Batched
+    from services.models.engine import Network
     from services.models.pinned import PinnedModels
     from services.observation.metrics import ServiceMetrics
     from services.tracks.find import Detectors
@@ -82,11 +85,9 @@ def load_identity(
     from services.gallery.store import Gallery
     from services.identity.embed import FaceEmbedder
     from services.identity.identify import identify_tracks
-    from services.observation.metered import Metered
 
     embedder = FaceEmbedder.load(_models(settings), device=settings.device)
-    if metrics:
-        embedder = replace(embedder, network=Metered(embedder.network, embedder.card.name, metrics))
+    embedder = replace(embedder, network=_shared(embedder.network, embedder.card, metrics))
     gallery = Gallery.open(settings)
     audit = AuditLog.open(settings)
 
@@ -112,11 +113,9 @@ def load_identity(
 def load_action(settings: Settings, *, metrics: "ServiceMetrics | None" = None) -> Service[TracksResponse]:
     """The action network behind the action verb."""
     from services.action.recognize import ActionRecognizer, recognize_actions
-    from services.observation.metered import Metered
 
     recognizer = ActionRecognizer.load(_models(settings), device=settings.device)
-    if metrics:
-        recognizer = replace(recognizer, network=Metered(recognizer.network, recognizer.card.name, metrics))
+    recognizer = replace(recognizer, network=_shared(recognizer.network, recognizer.card, metrics))
 
     def answer(tracks: TracksResponse) -> Any:
         current_caller().require_camera(Permission.SEARCH, tracks.clip.camera_id)
@@ -139,6 +138,14 @@ def _models(settings: Settings) -> "PinnedModels":
     from services.models.pinned import PinnedModels
 
     return PinnedModels(settings.models, pins=settings.pins)
+
+
+def _shared(network: "Network", card: ModelCard, metrics: "ServiceMetrics | None") -> "Batched":
+    """Requests that come at once share the network's runs, and each run is counted."""
+    from services.models.batched import Batched
+    from services.observation.metered import Metered
+
+    return Batched(Metered(network, card.name, metrics) if metrics else network)
 
 
 # Engines compile a network when they first run it, which takes longer than any request should.

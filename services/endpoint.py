@@ -11,7 +11,7 @@ import socket
 import sys
 import threading
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 from services.access.door import Door
 from services.access.gate import Gate
@@ -29,7 +29,7 @@ _LOG = logging.getLogger(__name__)
 _MAX_BODY_BYTES = 64 * 2**20
 
 
-def serve(name: str, load: Load, arguments: Sequence[str] | None = None) -> None:
+def serve(name: str, load: Load, *, workers: int = 1, arguments: Sequence[str] | None = None) -> None:
     """Answer `POST /v1/models/NAME:predict` until SIGTERM, then finish what is under way.
 
     Prints `listening on URL` on stderr once it accepts connections. Without `--stay` that is when it can answer, and
@@ -40,9 +40,10 @@ def serve(name: str, load: Load, arguments: Sequence[str] | None = None) -> None
     Args:
         name: The service's name.
         load: Makes it ready; see services.assembly.
+        workers: How many requests are worked on side by side, unless the command line says otherwise.
         arguments: Of the command line; the process's own when None.
     """
-    options = _parser(name).parse_args(arguments)
+    options = _parser(name, workers).parse_args(arguments)
     sys.argv[1:] = []  # kserve parses the command line when it is imported
     from prometheus_client import REGISTRY, start_http_server
 
@@ -63,24 +64,23 @@ def serve(name: str, load: Load, arguments: Sequence[str] | None = None) -> None
     hosted = Hosted(load_current)
     try:
         tracing = Tracing.start(name)
-        if not options.stay:
-            hosted.renew()
     except WhodidError as error:
-        sys.stderr.write(f"{error}\n")
-        sys.exit(error.exit_code)
-    if options.stay:
-        threading.Thread(target=_renew_quietly, args=(hosted,), daemon=True).start()
+        _end(error)
+    # Weights are read and compiled while kserve, which takes as long, is imported.
+    loading = threading.Thread(target=_renew_quietly, args=(hosted,), daemon=True)
+    loading.start()
     if options.metrics_port is not None:
         start_http_server(options.metrics_port, options.host, REGISTRY)
-    _listen(Desk(name, hosted, Queue(options.concurrency, options.queue), metrics, tracing), options)
+    desk = Desk(name, hosted, Queue(options.concurrency, options.queue), metrics, tracing)
+    _listen(desk, options, loaded=None if options.stay else loading)
 
 
-def _parser(name: str) -> argparse.ArgumentParser:
+def _parser(name: str, workers: int) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog=f"python -m services.{name}")
     parser.add_argument("--host", default="127.0.0.1", help="0.0.0.0 in a container")
     parser.add_argument("--port", type=int, default=8080, help="0 takes a free one")
     parser.add_argument("--metrics-port", type=int, help="serves /metrics alone, for a network policy to tell apart")
-    parser.add_argument("--concurrency", type=int, default=1, help="requests worked on side by side")
+    parser.add_argument("--concurrency", type=int, default=workers, help="requests worked on at once (%(default)s)")
     parser.add_argument("--queue", type=int, default=16, help="requests that may wait; the next is answered 503")
     parser.add_argument("--drain-seconds", type=float, default=0, help="unready, but answering, before it stops")
     parser.add_argument("--stay", action="store_true", help="stay up and say why when the model is refused")
@@ -92,10 +92,23 @@ def _renew_quietly(hosted: Hosted) -> None:
     try:
         hosted.renew()
     except WhodidError:
-        return  # logged, and said on the readiness path
+        return  # logged, and said on the readiness path, or by _require_loaded
 
 
-def _listen(desk: Desk, options: argparse.Namespace) -> None:
+def _require_loaded(hosted: Hosted, loading: threading.Thread) -> None:
+    loading.join()
+    try:
+        hosted.take()
+    except WhodidError as refusal:
+        _end(refusal)
+
+
+def _end(error: WhodidError) -> NoReturn:
+    sys.stderr.write(f"{error}\n")
+    sys.exit(error.exit_code)
+
+
+def _listen(desk: Desk, options: argparse.Namespace, *, loaded: threading.Thread | None) -> None:
     import uvicorn
     from kserve import Model, ModelRepository
     from kserve.model_server import app
@@ -162,6 +175,8 @@ def _listen(desk: Desk, options: argparse.Namespace) -> None:
     door = Door.open(read_settings())
     bounded = BodyLimit(app, _MAX_BODY_BYTES)
     guarded = bounded if door is None else Gate(bounded, door)
+    if loaded is not None:
+        _require_loaded(desk.hosted, loaded)
     # kserve's own server always listens on every interface; ours listens where it is told.
     listener = socket.create_server((options.host, options.port))
     url = f"http://{options.host}:{listener.getsockname()[1]}"

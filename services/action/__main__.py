@@ -4,4 +4,5 @@ from services.assembly import load_action
 from services.endpoint import serve
 
 if __name__ == "__main__":
-    serve("action", load_action)
+    # Requests that come at once share the network's runs (services.models.batched).
+    serve("action", load_action, workers=4)

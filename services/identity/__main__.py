@@ -4,4 +4,5 @@ from services.assembly import load_identity
 from services.endpoint import serve
 
 if __name__ == "__main__":
-    serve("identity", load_identity)
+    # Requests that come at once share the network's runs (services.models.batched).
+    serve("identity", load_identity, workers=4)
