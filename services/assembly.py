@@ -3,9 +3,12 @@
 `python -m services.NAME` serves one of them; an analysis in one process loads all four.
 """
 
+import hashlib
 import re
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from services.access.caller import Caller, current_caller
@@ -128,10 +131,18 @@ def load_action(settings: Settings, *, metrics: "ServiceMetrics | None" = None) 
 
 
 def load_events(settings: Settings, *, metrics: "ServiceMetrics | None" = None) -> Service[EventsRequest]:
-    """The join; it needs nothing loaded."""
+    """The join; it needs nothing loaded but the graph's digest, which every analysis records."""
     from services.events.join import join_events
 
-    return Service("events", EventsRequest, join_events)
+    return Service("events", EventsRequest, partial(join_events, graph_sha256=_digest_graph(settings.graph)))
+
+
+def _digest_graph(path: Path) -> str | None:
+    """None where the graph is kept elsewhere, as in a cluster that does not mount it."""
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError:
+        return None
 
 
 def _models(settings: Settings) -> "PinnedModels":

@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
 
@@ -44,6 +45,8 @@ class Supervisor:
             "PROPAGATE_HEADERS": _PROPAGATED,
             **os.environ,
             **(environment or {}),
+            # `events` records which graph ran.
+            "WHODID_GRAPH": str(Path(graph_file).absolute()),
         }
         self._processes: dict[str, subprocess.Popen[str]] = {}
         self._commands: dict[str, list[str]] = {}

@@ -25,6 +25,10 @@ class EventsRequest(Message):
     action: ActionResponse | Failure
 
 
+def _is_none(value: object) -> bool:
+    return value is None
+
+
 class Provenance(Message):
     """Which exact models, gallery and evidence said so. Null where that branch failed."""
 
@@ -33,10 +37,9 @@ class Provenance(Message):
     identity: tuple[ModelRef, ...] | None
     action: tuple[ModelRef, ...] | None
     gallery: GalleryRef | None
-
-
-def _is_none(value: object) -> bool:
-    return value is None
+    graph_sha256: Sha256 | None = Field(
+        None, exclude_if=_is_none, description="Of the InferenceGraph's file; left out where `events` has none."
+    )
 
 
 class Event(Message):

@@ -16,7 +16,7 @@ IDENTITY_FAILED = "the identity service failed"
 _LEAST_SHARE = 0.5
 
 
-def join_events(request: EventsRequest) -> Analysis:
+def join_events(request: EventsRequest, *, graph_sha256: str | None = None) -> Analysis:
     """Join both branches' answers for one clip.
 
     When one branch failed the other's half is kept and the analysis says `partial`: without
@@ -24,6 +24,7 @@ def join_events(request: EventsRequest) -> Analysis:
 
     Args:
         request: The Ensemble's map of branch to answer or error body.
+        graph_sha256: Digest of the graph's file, where it is known.
 
     Returns:
         Events by start, then track. Event ids are digests, so a retry gives the same ids.
@@ -50,6 +51,7 @@ def join_events(request: EventsRequest) -> Analysis:
         identity=identity.models if isinstance(identity, IdentityResponse) else None,
         action=action.models if isinstance(action, ActionResponse) else None,
         gallery=identity.gallery if isinstance(identity, IdentityResponse) else None,
+        graph_sha256=graph_sha256,
     )
     said = _say(action.segments, action.behaviours) if isinstance(action, ActionResponse) else []
     events = [

@@ -55,6 +55,16 @@ class Checkout:
         author, date, subject = done.stdout.decode().split("\n")[:3]
         return {"author": author, "date": date, "subject": subject}
 
+    def find_version(self, path: str, sha256: str) -> str | None:
+        """The latest commit that made a file what it was when it had this digest."""
+        for commit in self._git("log", "--format=%H", "--", path).stdout.decode().split():
+            try:
+                if hashlib.sha256(self.read_at(commit, path)).hexdigest() == sha256:
+                    return commit
+            except BrokenLink:
+                continue  # there it was deleted
+        return None
+
     def prove_commit(self, commit: str, data_md5: str | None) -> None:
         """The commit is there, whole, and pins the data a model says it learned from.
 

@@ -30,7 +30,9 @@ def to_openlineage(root: Node) -> list[dict[str, Any]]:
                     outputs=[_dataset(node)],
                 )
     if root.kind == "event":
-        inputs = [_dataset(part) for part in root.parts if part.kind in ("clip", "evidence", "model", "gallery")]
+        inputs = [
+            _dataset(part) for part in root.parts if part.kind in ("clip", "evidence", "graph", "model", "gallery")
+        ]
         events[root.name] = _event(
             run=_name_run(root), job="analysis", time=root.facts.get("at", now), inputs=inputs, outputs=[_dataset(root)]
         )

@@ -4,6 +4,7 @@ import hashlib
 import io
 import json
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -162,13 +163,33 @@ def prove_log(settings: Settings) -> None:
         raise BrokenLink(str(fault)) from fault
 
 
-def describe_graph(path: Path) -> Node:
-    """The graph file as it is now; an analysis does not record which one it ran."""
+def describe_graph(sha256: str | None, path: Path, checkout: Checkout | None) -> Node:
+    """The graph that was run: this machine's file while it is the same, else the commit that has it."""
+    if sha256 is None:
+        return Node(
+            "graph", "not recorded", {"note": "analysed before graphs were, or where `events` has no graph file"}
+        )
     try:
-        sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
-    except OSError as fault:
-        return Node("graph", str(path), {"note": f"cannot be read: {fault.strerror}"})
-    return Node("graph", sha256, {"file": str(path), "note": "as it is now; analyses do not record their graph"})
+        if hashlib.sha256(path.read_bytes()).hexdigest() == sha256:
+            return Node("graph", sha256, {"file": str(path)}, prove=partial(_prove_graph, sha256, path))
+    except OSError:
+        pass  # gone: a commit may have it
+    commit = None if checkout is None else checkout.find_version("infra/base/graph.yaml", sha256)
+    if commit is not None:
+        facts = {"commit": commit, "note": f"{path} is another one now"}
+        return Node("graph", sha256, facts, prove=partial(prove_commit, commit, None, checkout))
+    return Node("graph", sha256, {}, prove=partial(_prove_graph, sha256, path))
+
+
+def _prove_graph(sha256: str, path: Path) -> None:
+    """The file is the graph that was run.
+
+    Raises:
+        BrokenLink: It is not, and no commit has it.
+    """
+    found = _digest(str(path), f"graph {sha256}")
+    if found != sha256:
+        raise BrokenLink(f"graph {sha256}: {path} has sha256 {found}, and no commit here has the one that was run")
 
 
 def describe_run(model: StoredModel, settings: Settings, checkout: Checkout | None) -> dict[str, str]:

@@ -74,7 +74,7 @@ class Tracer:
         parts = [
             Node("clip", event.clip_id, {"uri": sighting.clip.uri}, prove=partial(proofs.prove_clip, sighting.clip)),
             self._evidence(provenance, records),
-            proofs.describe_graph(self._settings.graph),
+            proofs.describe_graph(provenance.graph_sha256, self._settings.graph, self._checkout),
             *(self._used_model(model) for model in spoke(provenance)),
         ]
         if provenance.gallery is not None:

@@ -152,3 +152,12 @@ def test_behaviours_change_the_ids_of_their_own_events_only() -> None:
     told = actions().model_copy(update={"behaviours": (part("t1", "fight", 4, 9),)})
     after = join_events(EventsRequest(identity=identities(), action=told)).events
     assert [a.event_id == b.event_id for a, b in zip(before, after, strict=True)] == [True, True, False]
+
+
+def test_the_graph_that_ran_is_part_of_who_said_so_and_of_the_id() -> None:
+    request = EventsRequest(identity=identities(), action=actions())
+    before, known, other = (join_events(request, graph_sha256=graph) for graph in (None, "1" * 64, "2" * 64))
+    assert known.provenance.graph_sha256 == known.events[0].provenance.graph_sha256 == "1" * 64
+    assert len({analysis.events[0].event_id for analysis in (before, known, other)}) == 3
+    # An event from before graphs were recorded reads, and says, what it always did.
+    assert b"graph" not in before.to_json()

@@ -68,8 +68,9 @@ def machine(tmp_path_factory, repository) -> Machine:
         patch.setenv("WHODID_HOME", str(folder / "home"))
         for name in ("MODELS", "ARCHIVE", "GALLERY", "EVIDENCE"):
             patch.delenv(f"WHODID_{name}", raising=False)
-        patch.setenv("WHODID_GRAPH", str(repository / "infra/base/graph.yaml"))
+        patch.setenv("WHODID_GRAPH", str(folder / "graph.yaml"))
         settings = read_settings()
+    settings.graph.write_bytes((repository / "infra/base/graph.yaml").read_bytes())
     data_md5, data_files = make_data(folder / "checkout")
     commit = git(folder / "checkout", "rev-parse", "HEAD")
     key = open_signing_key(settings.signing_key)
@@ -105,7 +106,8 @@ def machine(tmp_path_factory, repository) -> Machine:
     artefacts["promotion log"] = settings.promotions
     artefacts["promotion log's end"] = settings.promotions.with_name(settings.promotions.name + ".head")
     artefacts["clip"], artefacts["evidence"] = folder / "clip.mp4", folder / "evidence.zip"
-    analysis = make_analysis(repository, references, artefacts["clip"], artefacts["evidence"])
+    artefacts["graph"] = settings.graph
+    analysis = make_analysis(repository, references, artefacts["clip"], artefacts["evidence"], settings.graph)
     Archive(settings.archive).record(analysis)
     return Machine(settings, folder / "checkout", analysis.events[0].event_id, data_md5, artefacts)
 
@@ -139,7 +141,7 @@ def put(checkout: Path, content: bytes, suffix: str = "") -> Path:
     return path
 
 
-def make_analysis(repository: Path, references: dict, clip: Path, evidence: Path) -> Analysis:
+def make_analysis(repository: Path, references: dict, clip: Path, evidence: Path, graph: Path) -> Analysis:
     """The golden analysis, of files that exist."""
     clip.write_bytes(b"pixels")
     evidence.write_bytes(b"faces and boxes")
@@ -151,6 +153,7 @@ def make_analysis(repository: Path, references: dict, clip: Path, evidence: Path
         "tracks": [references["person_detection"]],
         "identity": [references["face_embedding"]],
         "action": [references["action"]],
+        "graph_sha256": hashlib.sha256(graph.read_bytes()).hexdigest(),
     }
     analysis["clip"] |= {"clip_id": digests[clip], "uri": clip.as_uri()}
     analysis["evidence"] = {"uri": str(evidence), "sha256": digests[evidence]}

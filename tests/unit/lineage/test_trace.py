@@ -10,7 +10,11 @@ from hypothesis import strategies as st
 
 from services.archive.store import Archive
 from services.contracts.errors import BadInput
-from training.lineage.node import prove_all
+from tests.unit.lineage.conftest import git
+from training.lineage.checkout import Checkout
+from training.lineage.node import BrokenLink, prove_all
+from training.lineage.proofs import describe_graph
+from training.lineage.trace import Tracer
 
 
 def find(root, kind):
@@ -42,7 +46,7 @@ def test_everything_is_proved_when_nothing_was_touched(machine):
     proofs = prove_all(machine.tracer().trace(machine.event_id))
     assert [proof.fault for proof in proofs] == [None] * len(proofs)
     assert {proof.node.kind for proof in proofs} == {
-        "event", "clip", "evidence", "model", "card", "promotion log", "commit", "data",
+        "event", "clip", "evidence", "graph", "model", "card", "promotion log", "commit", "data",
     }  # fmt: skip
 
 
@@ -98,6 +102,28 @@ def test_a_changed_event_is_named(machine, tmp_path, change):
     archive.close()
     changed = replace(machine, settings=replace(machine.settings, archive=str(copy)))
     assert [machine.event_id in fault for fault in faults(changed)] == [True]
+
+
+def test_a_graph_that_was_replaced_is_proved_by_the_commit_that_has_it(machine, tmp_path):
+    checkout = tmp_path / "checkout"
+    shutil.copytree(machine.root, checkout)
+    kept = checkout / "infra/base/graph.yaml"
+    kept.parent.mkdir(parents=True)
+    for content in (machine.settings.graph.read_bytes(), b"another graph"):
+        kept.write_bytes(content)
+        git(checkout, "add", ".")
+        git(checkout, "commit", "--quiet", "--message", "graph")
+    elsewhere = replace(machine.settings, graph=kept)
+    (graph,) = find(Tracer(elsewhere, Checkout(checkout)).trace(machine.event_id), "graph")
+    assert graph.facts["commit"] == git(checkout, "rev-parse", "HEAD~1")
+    graph.prove()
+    (graph,) = find(Tracer(elsewhere, Checkout(machine.root)).trace(machine.event_id), "graph")
+    with pytest.raises(BrokenLink, match="no commit here has the one that was run"):
+        graph.prove()
+
+
+def test_an_event_from_before_graphs_were_recorded_says_so(machine):
+    assert describe_graph(None, machine.settings.graph, None).prove is None
 
 
 def test_a_commit_that_is_gone_or_pins_other_data_is_named(machine, tmp_path):
