@@ -64,7 +64,7 @@ def load_network(card: ModelCard, weights_path: Path, *, device: str = "cpu", th
     weights = read_weights(card, weights_path)
     if device == "cpu":
         return _OpenVinoNetwork(card, weights, threads)
-    return _OnnxRuntimeNetwork(card, weights, device, threads, engines=weights_path.parent / "tensorrt")
+    return _OnnxRuntimeNetwork(card, weights, device, threads)
 
 
 class _OpenVinoNetwork:
@@ -117,18 +117,21 @@ class _OpenVinoNetwork:
 class _OnnxRuntimeNetwork:
     """ONNX Runtime; its sessions may be called from several threads at once."""
 
-    def __init__(self, card: ModelCard, weights: bytes, device: str, threads: int, *, engines: Path) -> None:
+    def __init__(self, card: ModelCard, weights: bytes, device: str, threads: int) -> None:
         try:
             import onnxruntime
             from onnxruntime.capi.onnxruntime_pybind11_state import Fail, InvalidGraph, InvalidProtobuf
         except ModuleNotFoundError:
             raise BadUsage(f"device {device!r} needs onnxruntime: install whodid[gpu], or use cpu") from None
-        provider, options = _onnxruntime_provider(device, engines)
+        provider, options = _onnxruntime_provider(device)
         if provider not in onnxruntime.get_available_providers():
             raise BadUsage(
                 f"device {device!r} needs {provider}, and this onnxruntime has only "
                 f"{', '.join(onnxruntime.get_available_providers())}: install whodid[gpu], or use cpu"
             )
+        if device in ("cuda", "tensorrt"):
+            # CUDA's and cuDNN's libraries come as wheels (the extra `gpu`); only the driver is the node's.
+            onnxruntime.preload_dlls()
         settings = onnxruntime.SessionOptions()
         settings.intra_op_num_threads = threads
         settings.inter_op_num_threads = 1
@@ -176,19 +179,18 @@ def _parse_with_openvino(card: ModelCard, weights: bytes) -> "openvino.Model":
         raise BadInput(f"OpenVINO cannot read {card.name}@{card.version}: {_last_line(fault)}") from fault
 
 
-def _onnxruntime_provider(device: str, engines: Path) -> tuple[str, dict[str, str]]:
+def _onnxruntime_provider(device: str) -> tuple[str, dict[str, str]]:
     if device == "onnxruntime-cpu":
         return "CPUExecutionProvider", {}
     if device == "cuda":
         # An exhaustive search times algorithms, so the choice, and the last bits, change from run to run.
         return "CUDAExecutionProvider", {"cudnn_conv_algo_search": "HEURISTIC", "use_tf32": "0"}
-    # TensorRT compiles for minutes; what it compiled stays beside the weights it was compiled from.
+    # What TensorRT compiles is code that no card names, so it is never read from a disk: each process compiles its own,
+    # which takes minutes, before it says that it is ready.
     return "TensorrtExecutionProvider", {
         "trt_fp16_enable": "0",
-        "trt_engine_cache_enable": "1",
-        "trt_engine_cache_path": str(engines),
-        "trt_timing_cache_enable": "1",
-        "trt_timing_cache_path": str(engines),
+        "trt_engine_cache_enable": "0",
+        "trt_timing_cache_enable": "0",
     }
 
 

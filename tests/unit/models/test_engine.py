@@ -1,6 +1,8 @@
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -94,6 +96,58 @@ def test_devices_that_cannot_serve_are_refused(tiny: StoredModel) -> None:
     for device in ("cuda", "tensorrt"):
         with pytest.raises(BadUsage, match="ExecutionProvider"):
             load_network(*tiny, device=device)
+
+
+@dataclass
+class FakeOnnxRuntime:
+    """onnxruntime on a machine with a GPU, or with none that starts: what is asked of it, in order."""
+
+    monkeypatch: pytest.MonkeyPatch
+    starts: bool = True
+    asked: list[str] = field(default_factory=list)
+    options: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        import onnxruntime
+
+        both = ["TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider"]
+        self.monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: both)
+        self.monkeypatch.setattr(onnxruntime, "preload_dlls", lambda: self.asked.append("libraries"))
+        self.monkeypatch.setattr(onnxruntime, "InferenceSession", self.open_session)
+
+    def open_session(self, _: bytes, *, sess_options: Any, providers: list[str], provider_options: Any) -> Any:
+        self.asked += providers
+        (self.options,) = provider_options
+        # onnxruntime falls back to the CPU without a word when a driver's library is missing.
+        started = providers if self.starts else ["CPUExecutionProvider"]
+        return SimpleNamespace(get_providers=lambda: started, get_inputs=list, get_outputs=list)
+
+
+@pytest.mark.parametrize(
+    ("device", "provider"), [("cuda", "CUDAExecutionProvider"), ("tensorrt", "TensorrtExecutionProvider")]
+)
+def test_a_gpu_device_asks_for_its_own_provider_once_its_libraries_are_there(
+    tiny: StoredModel, device: str, provider: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake = FakeOnnxRuntime(monkeypatch)
+    load_network(*tiny, device=device)
+    assert fake.asked == ["libraries", provider]
+
+
+@pytest.mark.parametrize("device", ["cuda", "tensorrt"])
+def test_a_gpu_that_does_not_start_is_refused_and_not_replaced_by_the_cpu(
+    tiny: StoredModel, device: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    FakeOnnxRuntime(monkeypatch, starts=False)
+    with pytest.raises(BadUsage, match="does not start; check the driver"):
+        load_network(*tiny, device=device)
+
+
+def test_what_tensorrt_compiled_is_never_read_from_a_disk(tiny: StoredModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    fake = FakeOnnxRuntime(monkeypatch)
+    load_network(*tiny, device="tensorrt")
+    assert fake.options["trt_engine_cache_enable"] == fake.options["trt_timing_cache_enable"] == "0"
+    assert not any("path" in name for name in fake.options)
 
 
 def test_a_tensorflow_graph_runs_on_openvino_only(tiny: StoredModel) -> None:
