@@ -231,6 +231,7 @@ class StageParams(Params):
 class PromoteParams(Params):
     """The gates of a promotion, and its stages by name."""
 
+    to: str = Field(description="The stage that `dvc repro infra/dvc.yaml` promotes to.")
     seed: int
     bootstrap_draws: int = Field(gt=0)
     heldout: str = Field(description="Scenes that champion and candidate are compared on.")

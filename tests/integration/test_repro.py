@@ -35,6 +35,7 @@ def shrink(params: dict) -> dict:
     params["train_action"].update(epochs=2, batch_size=8, threads=1)
     params["train_action"]["network"].update(channels=[8, 8], lstm_units=8)
     params["evaluate"]["bootstrap_draws"] = 50
+    params["promote"]["latency_ms"]["action"] = 5000  # the machine may be busy
     return params
 
 
@@ -44,6 +45,8 @@ def reproduced(repository, tmp_path_factory) -> Path:
     for package in ("services", "training"):
         shutil.copytree(repository / package, checkout / package, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(repository / "dvc.yaml", checkout)
+    (checkout / "infra").mkdir()
+    shutil.copy(repository / "infra" / "dvc.yaml", checkout / "infra")
     params = yaml.safe_load((repository / "params.yaml").read_text())
     (checkout / "params.yaml").write_text(yaml.safe_dump(shrink(params)))
     render(checkout / "data" / "scenes" / "train", [1, 2])
@@ -58,6 +61,8 @@ def run_dvc(checkout: Path, *arguments: str) -> str:
     environment |= {
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}",
         "DVC_NO_ANALYTICS": "1",
+        "WHODID_HOME": str(checkout / "home"),
+        "WHODID_MODELS": str(checkout / "home" / "models"),
     }
     done = subprocess.run(
         [sys.executable, "-m", "dvc", *arguments], cwd=checkout, env=environment, capture_output=True, text=True
@@ -88,3 +93,16 @@ def test_the_model_version_carries_the_digest_of_what_was_exported(reproduced):
     assert record["run_id"] == card.lineage.run_id
     kept = list((reproduced / ".mlflow").rglob(card.weights.file))
     assert [path.stat().st_size for path in kept] == [card.weights.size_bytes]
+
+
+def test_what_was_registered_is_promoted_when_somebody_says_so_and_not_before(reproduced):
+    change = reproduced / "build" / "promote" / "change.json"
+    assert not change.exists()
+    assert "promote" not in yaml.safe_load((reproduced / "dvc.lock").read_text())["stages"]
+    run_dvc(reproduced, "repro", "infra/dvc.yaml")
+    record = json.loads((reproduced / "build" / "register" / "version.json").read_text())
+    promoted = json.loads(change.read_text())
+    assert (promoted["promoted"], promoted["deployment"]["sha256"]) == (True, record["sha256"])
+    champions = json.loads((reproduced / "home" / "models" / "champions.json").read_text())
+    assert champions == {"action": record["sha256"]}
+    assert "up to date" in run_dvc(reproduced, "repro", "infra/dvc.yaml")

@@ -72,6 +72,26 @@ class Proposal:
     device: str
 
 
+def judge(
+    proposal: Proposal, params: PromoteParams, *, on_gate: Callable[[Gate], None]
+) -> tuple[list[Gate], list[str]]:
+    """Run every gate.
+
+    Args:
+        proposal: What is to be promoted, or to take a share of the traffic.
+        params: The limits.
+        on_gate: Told each gate's answer as it comes: some take a minute.
+
+    Returns:
+        All answers, and the names of the gates that said no.
+    """
+    gates = []
+    for gate in run_gates(proposal, params):
+        on_gate(gate)
+        gates.append(gate)
+    return gates, [gate.name for gate in gates if not gate.passed]
+
+
 def run_gates(proposal: Proposal, params: PromoteParams) -> Iterator[Gate]:
     """Every gate, cheap ones first. Where the bytes are not the registry's, nothing of them is run."""
     digest = check_digest(proposal)

@@ -11,7 +11,7 @@ from training import runs
 from training.config import Config
 from training.promotion.canary import CANARY_FILE, KUSTOMIZATION_FILE, read_canary, remove_canary, write_canary
 from training.promotion.deployments import Change, PromotionLog
-from training.promotion.gates import Gate, Proposal, run_gates
+from training.promotion.gates import Gate, Proposal, judge
 from training.promotion.pins import SERVICE_OF_TASK, check_unchanged, commit
 from training.stages.promote import (
     Request,
@@ -71,11 +71,7 @@ def start_canary(
             reembedding_plan=request.reembedding_plan,
             device=settings.device,
         )
-        gates = []
-        for gate in run_gates(proposal, config.promote):
-            on_gate(gate)
-            gates.append(gate)
-        failed = [gate.name for gate in gates if not gate.passed]
+        gates, failed = judge(proposal, config.promote, on_gate=on_gate)
         if failed:
             raise Refused(f"no canary of {request.name}@{registered.version}: {', '.join(failed)} failed")
         attest(candidate, registered.run_id, settings)

@@ -1,7 +1,7 @@
 """Gates and deployments as people read them."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -16,16 +16,15 @@ _PIPED_WIDTH = 160
 _GATE = "{:<4} {:<18} {:<62} {}"
 
 
-def print_gates_head() -> None:
-    """The heading of the gates' table."""
-    sys.stdout.write(_GATE.format("", "gate", "found", "required") + "\n")
-    sys.stdout.flush()
+def print_gates() -> "Callable[[Gate], None]":
+    """Print the heading of the gates' table, and give what prints a row as soon as it is known."""
 
+    def print_row(*cells: str) -> None:
+        sys.stdout.write(_GATE.format(*cells) + "\n")
+        sys.stdout.flush()
 
-def print_gate(gate: "Gate") -> None:
-    """One row, as soon as it is known: some gates take a minute."""
-    sys.stdout.write(_GATE.format("pass" if gate.passed else "FAIL", gate.name, gate.found, gate.required) + "\n")
-    sys.stdout.flush()
+    print_row("", "gate", "found", "required")
+    return lambda gate: print_row("pass" if gate.passed else "FAIL", gate.name, gate.found, gate.required)
 
 
 def print_live(standing: Sequence["Standing"]) -> None:

@@ -46,16 +46,10 @@ def promote(
     from services.contracts.errors import Refused
     from services.settings import read_settings
     from training.config import read_config
-    from training.promotion.tables import print_gate, print_gates_head
+    from training.promotion.tables import print_gates
     from training.stages.promote import Request, promote
 
     gates: list[Gate] = []
-
-    def show(gate: "Gate") -> None:
-        gates.append(gate)
-        if not as_json:
-            print_gate(gate)
-
     request = Request(
         name,
         version,
@@ -68,10 +62,9 @@ def promote(
         scenes=scenes,
         reembedding_plan=reembedding_plan,
     )
-    if not as_json:
-        print_gates_head()
+    on_gate = gates.append if as_json else print_gates()
     try:
-        change = promote(request, read_config(), read_settings(), on_gate=show)
+        change = promote(request, read_config(), read_settings(), on_gate=on_gate)
     except Refused:
         if as_json:
             _print_json({"promoted": False, "gates": [asdict(gate) for gate in gates]})
@@ -144,12 +137,11 @@ def canary_start(
     from services.settings import read_settings
     from training.config import read_config
     from training.promotion.sharing import start_canary
-    from training.promotion.tables import print_gate, print_gates_head
+    from training.promotion.tables import print_gates
     from training.stages.promote import Request
 
-    print_gates_head()
     request = Request(name, version, to, why, publish=publish)
-    change = start_canary(request, percent, overlay, read_config(), read_settings(), on_gate=print_gate)
+    change = start_canary(request, percent, overlay, read_config(), read_settings(), on_gate=print_gates())
     deployment = change.deployment
     typer.echo(f"{deployment.name}@{deployment.card_version} takes {percent} % in {to}: push {change.pins_commit}")
 

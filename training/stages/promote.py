@@ -1,6 +1,6 @@
 """Promote: a registered version through its gates into a stage; all of it happens, or nothing does.
 
-Not a stage of dvc.yaml: to put a model before people is somebody's decision, and is signed with their name.
+A pipeline of its own (infra/dvc.yaml): to put a model before people is somebody's decision, signed with their name.
 """
 
 import getpass
@@ -25,7 +25,7 @@ from training.config import Config, StageParams
 from training.lineage.attestation import ATTESTATION_FILE, make_statement, seal
 from training.promotion.canary import CANARY_FILE, KUSTOMIZATION_FILE, read_canary, remove_canary
 from training.promotion.deployments import Change, Deployment, PromotionLog, Standing
-from training.promotion.gates import Gate, Proposal, run_gates
+from training.promotion.gates import Gate, Proposal, judge
 from training.promotion.pins import PINS_FILE, SERVICE_OF_TASK, check_unchanged, commit, read_pin, write_pin
 from training.promotion.protocols import choose_protocol
 
@@ -111,11 +111,7 @@ def promote(request: Request, config: Config, settings: Settings, *, on_gate: Ca
             reembedding_plan=request.reembedding_plan,
             device=settings.device,
         )
-        gates = []
-        for gate in run_gates(proposal, config.promote):
-            on_gate(gate)
-            gates.append(gate)
-        failed = [gate.name for gate in gates if not gate.passed]
+        gates, failed = judge(proposal, config.promote, on_gate=on_gate)
         if failed and request.override is None:
             raise Refused(
                 f"{request.name}@{registered.version} does not go to {request.stage}: {', '.join(failed)} failed; "
