@@ -10,13 +10,17 @@ from numpy.typing import NDArray
 from services.console import ProgressBars
 from services.contracts.card import IdentificationCalibration
 from services.contracts.errors import BadInput
+from services.contracts.identity import Threshold
 from services.enrolment import Enroller
 from services.gallery.calibration import OperatingPoint, calibrate, search_random_gallery, tabulate, trace_det
 from services.gallery.det import draw_det
+from services.gallery.growth import follow_growth, measure_tail
 from services.gallery.store import Gallery
 from services.settings import Settings
 
 FPIRS = (0.001, 0.003, 0.01, 0.03, 0.1)
+# The threshold is told for galleries so many times larger, too.
+_GROWTH = (1, 3, 10, 30, 100)
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,11 +31,13 @@ class Calibrated:
         record: The calibration, as it is kept in the gallery.
         table: FNIR at several FPIRs.
         plot: The DET curve, SVG.
+        growth: The threshold that will hold once more people are enrolled; empty where strangers were too few.
     """
 
     record: IdentificationCalibration
     table: list[OperatingPoint]
     plot: str
+    growth: list[Threshold]
 
 
 def calibrate_gallery(
@@ -89,10 +95,13 @@ def calibrate_gallery(
         protocol=protocol,
         data=f"{cohort.name}: {count} people, {len(people)} pictures",
     )
-    gallery.calibrate(record)
+    nearest = np.concatenate([search.stranger_best for search in searches])
+    tail = measure_tail(nearest, space=record.space, subjects=size)
+    gallery.calibrate(record, tail)
+    growth = [] if tail is None else [follow_growth(record, tail, size * times)[1] for times in _GROWTH]
     title = f"{size} subjects, {count} people, threshold {record.threshold}"
     plot = draw_det(trace_det(searches), title=title, mark=(point.fpir_measured, point.fnir))
-    return Calibrated(record, tabulate(searches, FPIRS), plot)
+    return Calibrated(record, tabulate(searches, FPIRS), plot, growth)
 
 
 def _embed(enroller: Enroller, cohort: Path) -> tuple[NDArray[np.float32], NDArray[np.str_], int]:

@@ -21,7 +21,7 @@ from rich.table import Column, Table
 from services.archive.query import Sighting
 from services.contracts.card import IdentificationCalibration
 from services.contracts.events import Analysis
-from services.contracts.identity import Identity
+from services.contracts.identity import Identity, Threshold
 from services.diagnosis import Check
 from services.gallery.calibration import OperatingPoint
 from services.gallery.curation import EditSummary
@@ -122,8 +122,10 @@ def print_edits(edits: Iterable[EditSummary]) -> None:
     Console().print(table)
 
 
-def print_calibration(record: IdentificationCalibration, table: Iterable[OperatingPoint]) -> None:
-    """Threshold, protocol and FNIR@FPIR as a table on stdout."""
+def print_calibration(
+    record: IdentificationCalibration, table: Iterable[OperatingPoint], growth: Iterable[Threshold]
+) -> None:
+    """Threshold, protocol, FNIR@FPIR and what the threshold grows to, as tables on stdout."""
     shown = Table("FPIR", "threshold", "FNIR", "least to most", "")
     for point in table:
         shown.add_row(
@@ -139,6 +141,13 @@ def print_calibration(record: IdentificationCalibration, table: Iterable[Operati
         f"threshold {record.threshold} for {record.gallery_size} subjects at FPIR {record.fpir}; {record.data}"
     )
     console.print(record.protocol)
+    grown = Table("enrolled", "threshold", "")
+    for each in growth:
+        grown.add_row(str(each.subjects), f"{each.similarity:.4f}", each.basis)
+    if grown.row_count:
+        console.print(grown)
+    else:
+        console.print("too few strangers to tell how the threshold has to grow: calibrate again when more are enrolled")
 
 
 def format_seconds(seconds: float) -> str:

@@ -45,12 +45,32 @@ class TrackIdentity(Message):
     faces_used: int
 
 
+class Threshold(Message):
+    """Where a match began in a gallery of this size, and what that rests on."""
+
+    similarity: Cosine
+    fpir: float = Field(description="Strangers named, as a share, that is aimed at.")
+    subjects: int = Field(description="Enrolled when it was decided.")
+    calibrated_subjects: int = Field(description="Enrolled when it was calibrated.")
+    basis: Literal["calibrated", "computed", "extrapolated", "outgrown"] = Field(
+        description=(
+            "calibrated: for as many or more. computed: for more, from the strangers measured. extrapolated: further "
+            "out than any of them lay. outgrown: for fewer, and nobody knows how far it is off."
+        )
+    )
+
+
+def _is_none(value: object) -> bool:
+    return value is None
+
+
 class GalleryRef(Message):
-    """The exact gallery state that was searched."""
+    """The exact gallery state that was searched, and the threshold that held for it."""
 
     sha256: Sha256
     embedding_space: str
     subjects: int
+    threshold: Threshold | None = Field(None, exclude_if=_is_none)
 
 
 class IdentityResponse(Message):

@@ -175,6 +175,22 @@ class KeyText:
         return False
 
 
+class NoKeys:
+    """Of a gallery that does not exist."""
+
+    def read(self) -> MasterKeys | None:
+        """None: there are no keys."""
+        return None
+
+    def add(self) -> MasterKeys:
+        """Never asked."""
+        raise AssertionError("an empty gallery is not written to")
+
+    def retire(self, _key_id: str) -> bool:
+        """Nothing is left to destroy."""
+        return True
+
+
 def parse_keys(words: list[str], origin: str) -> MasterKeys:
     """Keys from base64.
 

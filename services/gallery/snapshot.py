@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from services.contracts.card import IdentificationCalibration
 from services.contracts.errors import BadInput
 from services.contracts.identity import GalleryRef
+from services.gallery.growth import StrangerTail
 from services.gallery.protection import rotate
 from services.gallery.schema import read_state
 from services.gallery.session import Session
@@ -38,6 +39,7 @@ class Snapshot:
         denied_subject_ids: (M,) who each row of `denied_vectors` was said not to be.
         denied_vectors: (M, D) float32, unit rows, turned alike.
         calibration: Of this gallery; None where the embedder's own holds.
+        tail: Measured with that calibration; None where it was not.
     """
 
     reference: GalleryRef
@@ -47,6 +49,7 @@ class Snapshot:
     denied_subject_ids: tuple[str, ...] = ()
     denied_vectors: NDArray[np.float32] = field(default_factory=lambda: np.empty((0, 0), np.float32))
     calibration: IdentificationCalibration | None = None
+    tail: StrangerTail | None = None
     names: tuple[str, ...] = field(init=False)
     _starts: NDArray[np.intp] = field(init=False)
 
@@ -130,7 +133,7 @@ def take_snapshot(session: Session, space: str, *, now: datetime) -> Snapshot:
         rows.sort(key=lambda row: row[:2])
         for name, template_id, _ in rows:
             digest.update(kind + hashlib.sha256(name.encode()).digest() + bytes.fromhex(template_id))
-    vectors, calibration = _stack(enrolled), read_calibration(session)
+    vectors, calibration, tail = _stack(enrolled), read_calibration(session), read_tail(session)
     return Snapshot(
         GalleryRef(sha256=digest.hexdigest(), embedding_space=space, subjects=len({row[0] for row in enrolled})),
         tuple(row[0] for row in enrolled),
@@ -139,6 +142,7 @@ def take_snapshot(session: Session, space: str, *, now: datetime) -> Snapshot:
         tuple(row[0] for row in denied),
         _stack(denied),
         calibration if calibration is not None and calibration.space == space else None,
+        tail if tail is not None and tail.space == space else None,
     )
 
 
@@ -146,6 +150,12 @@ def read_calibration(session: Session) -> IdentificationCalibration | None:
     """The gallery's own, where it has one."""
     kept = read_state(session.connection, "calibration")
     return None if kept is None else IdentificationCalibration.model_validate_json(kept)
+
+
+def read_tail(session: Session) -> StrangerTail | None:
+    """How near strangers came when it was calibrated, where that was kept."""
+    kept = read_state(session.connection, "tail")
+    return None if kept is None else StrangerTail.model_validate_json(kept)
 
 
 def _stack(rows: list[tuple[str, str, NDArray[np.float32]]]) -> NDArray[np.float32]:

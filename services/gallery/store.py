@@ -20,12 +20,13 @@ from services.gallery import curation
 from services.gallery.duplicates import refuse_duplicates
 from services.gallery.edits import Consent
 from services.gallery.erasure import erase_people
-from services.gallery.keys import KeyProvider, MasterKeys, find_provider
+from services.gallery.growth import StrangerTail, follow_growth
+from services.gallery.keys import KeyProvider, MasterKeys, NoKeys, find_provider
 from services.gallery.legacy import PLAIN_TABLE, take_plain
 from services.gallery.reissue import reissue
 from services.gallery.schema import FACES, STATE, create_tables, flush_log, open_engine, rewrite, write_state
 from services.gallery.session import Session
-from services.gallery.snapshot import Snapshot, read_calibration, take_snapshot
+from services.gallery.snapshot import Snapshot, read_calibration, read_tail, take_snapshot
 from services.gallery.template import Template
 from services.gallery.vault import Vault, retire_all_but
 from services.settings import Settings
@@ -118,7 +119,7 @@ class Gallery:
             return 0
         with self.write() as session:
             for template in (each for some in by_subject.values() for each in some):
-                self._claim_space(session, template.embedding.space)
+                self.claim_space(session, template.embedding.space)
             people = {name: session.find_person(name) or session.add_person(name) for name in by_subject}
             facts, known = session.facts(), set()
             for face_id, person_id in session.standing.enrolled.items():
@@ -236,7 +237,7 @@ class Gallery:
         """Say that faces are not this subject's, whatever they look like; gives the edit's number."""
         with self.write() as session:
             for face in faces:
-                self._claim_space(session, face.embedding.space)
+                self.claim_space(session, face.embedding.space)
             return curation.deny(session, self.require_person(session, subject_id), faces, remark=remark)
 
     def undo(self, number: int | None = None) -> curation.EditSummary:
@@ -249,17 +250,26 @@ class Gallery:
         with self.read() as session:
             return curation.list_edits(session)
 
-    def calibrate(self, calibration: IdentificationCalibration) -> None:
-        """Decide by this threshold from now on, instead of the embedder's own."""
+    def calibrate(self, calibration: IdentificationCalibration, tail: StrangerTail | None = None) -> None:
+        """Decide by this threshold from now on, instead of the embedder's own; with its tail, at any size."""
         with self.write() as session:
             write_state(session.connection, "calibration", calibration.to_json().decode())
+            write_state(session.connection, "tail", None if tail is None else tail.to_json().decode())
 
     def outgrown(self) -> str | None:
-        """Says so, when more people are enrolled than the gallery's threshold was calibrated for."""
+        """Says so, when more people are enrolled than the gallery's calibration can tell a threshold for."""
         with self.read() as session:
-            calibration = read_calibration(session)
+            calibration, tail = read_calibration(session), read_tail(session)
             subjects = len(set(session.standing.enrolled.values()))
-        if calibration is None or subjects <= calibration.gallery_size:
+        if calibration is None:
+            return None
+        grown, threshold = follow_growth(calibration, tail, subjects)
+        if threshold.basis == "extrapolated":
+            return (
+                f"{subjects} people are enrolled, the threshold {grown.threshold} is extrapolated from calibration "
+                f"with {calibration.gallery_size}; run `whodid gallery calibrate` with more people"
+            )
+        if threshold.basis != "outgrown":
             return None
         return (
             f"{subjects} people are enrolled, the threshold was calibrated for {calibration.gallery_size}: strangers "
@@ -298,7 +308,7 @@ class Gallery:
         if not self.exists:
             with open_engine("sqlite://").begin() as connection:
                 create_tables(connection)
-                yield Session(connection, Vault(connection, _NoKeys(), self.location))
+                yield Session(connection, Vault(connection, NoKeys(), self.location))
             return
         with self._refusing():
             self._seal_plain()
@@ -336,7 +346,12 @@ class Gallery:
             )
         return person_id
 
-    def _claim_space(self, session: Session, space: str) -> None:
+    def claim_space(self, session: Session, space: str) -> None:
+        """See to it that faces of this space may be kept here; the first ones decide.
+
+        Raises:
+            BadInput: Others lie here already.
+        """
         if session.space is None:
             write_state(session.connection, "space", space)
         elif session.space != space:
@@ -359,7 +374,7 @@ class Gallery:
             create_tables(connection)
             session = Session(connection, Vault(connection, self.keys, self.location))
             for template in templates:
-                self._claim_space(session, template.embedding.space)
+                self.claim_space(session, template.embedding.space)
                 person_id = session.find_person(template.subject_id) or session.add_person(template.subject_id)
                 session.add_edit("enrol", person_id, face_ids=session.add_faces(person_id, [template]))
         rewrite(self.engine)
@@ -371,16 +386,3 @@ class Gallery:
             yield
         except sa.exc.DatabaseError as error:
             raise BadInput(f"{self.location} is not a readable gallery: {error.orig}") from error
-
-
-class _NoKeys:
-    """Of a gallery that does not exist."""
-
-    def read(self) -> MasterKeys | None:
-        return None
-
-    def add(self) -> MasterKeys:
-        raise AssertionError("an empty gallery is not written to")
-
-    def retire(self, _key_id: str) -> bool:
-        return True

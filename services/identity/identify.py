@@ -1,7 +1,10 @@
 """Who each track is: its best faces against the gallery, one decision a track."""
 
-from services.contracts.identity import Identity, IdentityResponse, TrackIdentity
+from services.contracts.card import IdentificationCalibration
+from services.contracts.identity import Identity, IdentityResponse, Threshold, TrackIdentity
 from services.contracts.tracks import TracksResponse, TrackSummary
+from services.gallery.growth import find_shipped_tail, follow_growth
+from services.gallery.snapshot import Snapshot
 from services.gallery.store import Gallery
 from services.identity.decide import FaceObservation, decide_identities
 from services.identity.embed import FaceEmbedder
@@ -27,7 +30,7 @@ def identify_tracks(tracks: TracksResponse, embedder: FaceEmbedder, gallery: Gal
         MissingModel: Neither gallery nor embedder has a calibrated threshold.
     """
     snapshot = gallery.snapshot(embedder.space)
-    calibration = snapshot.calibration or embedder.calibration
+    calibration, threshold = decide_threshold(snapshot, embedder)
     seen: list[list[FaceObservation]] = []
     with open_evidence(tracks.evidence.uri, tracks.evidence.sha256) as evidence:
         for track in tracks.tracks:
@@ -46,10 +49,22 @@ def identify_tracks(tracks: TracksResponse, embedder: FaceEmbedder, gallery: Gal
         decided[loser] = decided[loser].model_copy(update={"identity": _yield_name(decided[loser].identity, winner)})
     return IdentityResponse(
         tracks=tracks,
-        gallery=snapshot.reference,
+        gallery=snapshot.reference.model_copy(update={"threshold": threshold}),
         identities=tuple(decided.values()),
         models=(embedder.reference,),
     )
+
+
+def decide_threshold(snapshot: Snapshot, embedder: FaceEmbedder) -> tuple[IdentificationCalibration, Threshold]:
+    """The gallery's own calibration, else the embedder's, for as many people as are enrolled.
+
+    Raises:
+        MissingModel: Neither has one.
+    """
+    if snapshot.calibration is not None:
+        return follow_growth(snapshot.calibration, snapshot.tail, snapshot.reference.subjects)
+    own = embedder.calibration
+    return follow_growth(own, find_shipped_tail(own), snapshot.reference.subjects)
 
 
 def _impossible_pairs(tracks: tuple[TrackSummary, ...], decided: dict[str, TrackIdentity]) -> list[tuple[str, str]]:

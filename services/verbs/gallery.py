@@ -236,9 +236,10 @@ def calibrate(
         plot.write_text(done.plot)
     if as_json:
         table = [asdict(point) for point in done.table]
-        print_json({"calibration": done.record.model_dump(mode="json"), "table": table})
+        growth = [each.model_dump(mode="json") for each in done.growth]
+        print_json({"calibration": done.record.model_dump(mode="json"), "table": table, "growth": growth})
     else:
-        print_calibration(done.record, done.table)
+        print_calibration(done.record, done.table, done.growth)
 
 
 @gallery_app.command("edits")
