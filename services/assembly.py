@@ -5,7 +5,7 @@
 
 import hashlib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from services.access.caller import Caller, current_caller
 from services.access.roles import Permission
 from services.access.sources import ClipSources
-from services.contracts.card import ModelCard
+from services.contracts.card import ModelCard, Task
 from services.contracts.errors import BadInput
 from services.contracts.events import EventsRequest
 from services.contracts.tracks import TracksRequest, TracksResponse
@@ -114,19 +114,28 @@ def load_identity(
 
 
 def load_action(settings: Settings, *, metrics: "ServiceMetrics | None" = None) -> Service[TracksResponse]:
-    """The action network behind the action verb."""
+    """The action network behind the action verb, and beside it that of behaviours where one is installed."""
     from services.action.recognize import ActionRecognizer, recognize_actions
 
-    recognizer = ActionRecognizer.load(_models(settings), device=settings.device)
-    recognizer = replace(recognizer, network=_shared(recognizer.network, recognizer.card, metrics))
+    def load(task: Task) -> ActionRecognizer:
+        found = ActionRecognizer.load(_models(settings), task, device=settings.device)
+        return replace(found, network=_shared(found.network, found.card, metrics, most_items=2 * found.batch_windows))
+
+    recognizer = load("action")
+    behaviour = load("behaviour") if _models(settings).has_champion("behaviour") else None
+    recognizers = (recognizer,) if behaviour is None else (recognizer, behaviour)
 
     def answer(tracks: TracksResponse) -> Any:
         current_caller().require_camera(Permission.SEARCH, tracks.clip.camera_id)
         _require_own_evidence(tracks, settings)
-        return recognize_actions(tracks, recognizer)
+        return recognize_actions(tracks, recognizer, behaviour)
 
     return Service(
-        "action", TracksResponse, answer, cards=(recognizer.card,), warm_up=lambda: _rate_nothing(recognizer)
+        "action",
+        TracksResponse,
+        answer,
+        cards=tuple(each.card for each in recognizers),
+        warm_up=lambda: _rate_nothing(recognizers),
     )
 
 
@@ -151,12 +160,14 @@ def _models(settings: Settings) -> "PinnedModels":
     return PinnedModels(settings.models, pins=settings.pins)
 
 
-def _shared(network: "Network", card: ModelCard, metrics: "ServiceMetrics | None") -> "Batched":
+def _shared(
+    network: "Network", card: ModelCard, metrics: "ServiceMetrics | None", *, most_items: int = 32
+) -> "Batched":
     """Requests that come at once share the network's runs, and each run is counted."""
     from services.models.batched import Batched
     from services.observation.metered import Metered
 
-    return Batched(Metered(network, card.name, metrics) if metrics else network)
+    return Batched(Metered(network, card.name, metrics) if metrics else network, most_items=most_items)
 
 
 # Engines compile a network when they first run it, which takes longer than any request should.
@@ -178,17 +189,18 @@ def _embed_nothing(embedder: "FaceEmbedder") -> None:
     embedder.embed([(np.full((side_px, side_px, 3), 128, np.uint8), landmarks)])
 
 
-def _rate_nothing(recognizer: "ActionRecognizer") -> None:
+def _rate_nothing(recognizers: "Sequence[ActionRecognizer]") -> None:
     import numpy as np
 
     from services.perception.windows import MOTION_CHANNELS, ClipWindow
 
-    spec = recognizer.window
-    pictures = np.zeros((spec.frames, spec.size_px, spec.size_px, 3), np.uint8)
-    motion = np.zeros((spec.frames, MOTION_CHANNELS), np.float32)
-    recognizer.rate_windows(
-        [ClipWindow("nobody", 0.0, spec.duration_seconds, np.arange(spec.frames), pictures, motion)]
-    )
+    for recognizer in recognizers:
+        spec = recognizer.window
+        pictures = np.zeros((spec.frames, spec.size_px, spec.size_px, 3), np.uint8)
+        motion = np.zeros((spec.frames, MOTION_CHANNELS), np.float32)
+        recognizer.rate_windows(
+            [ClipWindow("nobody", 0.0, spec.duration_seconds, np.arange(spec.frames), pictures, motion)]
+        )
 
 
 def _require_own_evidence(tracks: TracksResponse, settings: Settings) -> None:

@@ -21,6 +21,10 @@ class PinnedModels(ModelStore):
 
     pins: Mapping[str, str] = field(default_factory=dict)
 
+    def has_champion(self, task: Task) -> bool:
+        """Whether `task` is pinned, or has a champion."""
+        return task in self.pins or ModelStore.has_champion(self, task)
+
     def champion(self, task: Task) -> StoredModel:
         """The model pinned for `task`; the store's champion when none is.
 

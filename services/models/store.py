@@ -174,6 +174,10 @@ class ModelStore:
             problem = fault.errors()[0]["msg"]
             raise BadInput(f"{path} does not map tasks to sha256 ({problem}); delete it") from None
 
+    def has_champion(self, task: Task) -> bool:
+        """Whether `task` has one, be it whole or not."""
+        return task in self.champions()
+
     def champion(self, task: Task) -> StoredModel:
         """The model `task` uses by default.
 
