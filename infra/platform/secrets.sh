@@ -18,10 +18,13 @@ AWS_ENDPOINT_URL=http://object-store.$platform:9000
 END
 if ! exists "$platform" postgresql; then
   mlflow_password="$(word)"
+  archive_password="$(word)"
   create "$platform" postgresql <<END
 password=$(word)
 mlflow-password=$mlflow_password
 mlflow-url=postgresql+psycopg://mlflow:$mlflow_password@postgresql.$platform/mlflow
+archive-password=$archive_password
+archive-url=postgresql+psycopg://archive:$archive_password@postgresql.$platform/archive
 END
 fi
 if ! exists "$services" object-store; then
@@ -38,3 +41,9 @@ exists "$services" gallery || create "$services" gallery <<END
 url=postgresql+psycopg://whodid:$(read_key postgresql password)@postgresql.$platform/whodid
 key=$(openssl rand -base64 32)
 END
+# The audit log is signed; keep a copy of signing.pem.pub elsewhere, it proves the log without this cluster.
+if ! exists "$services" signing; then
+  key="$(openssl genpkey -algorithm ed25519)"
+  kubectl --namespace "$services" create secret generic signing --from-file=signing.pem=/dev/stdin \
+    --from-literal=signing.pem.pub="$(openssl pkey -pubout <<<"$key")" <<<"$key"
+fi

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from training.manifests.house import image_faults, naming_faults, pin_faults, secret_faults
 from training.manifests.manifest import Manifest, of_kind
-from training.manifests.safety import network_faults, privilege_faults, running_faults
+from training.manifests.safety import audit_faults, network_faults, privilege_faults, running_faults
 from training.manifests.shapes import shape_faults
 from training.manifests.webhooks import webhook_faults
 
@@ -37,3 +37,4 @@ def find_faults(overlay: Sequence[Manifest], images: Path) -> Iterator[str]:
         yield from naming_faults(overlay)
         yield from pin_faults(overlay)
         yield from running_faults(overlay)
+        yield from audit_faults(overlay)

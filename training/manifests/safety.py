@@ -150,3 +150,25 @@ def _resource_faults(service: Manifest, overlay: Sequence[Manifest]) -> Iterator
     if len(set(wants.values())) > 1:
         missing = [name for name, given in wants.items() if not given]
         yield f"{service.title} is half on a GPU: it lacks {', '.join(missing)}"
+
+
+def audit_faults(overlay: Sequence[Manifest]) -> Iterator[str]:
+    """What `identity` writes down about look-ups outlives its pods, and every pod of it can write there."""
+    runtime = of_kind(overlay, "ServingRuntime").get("identity")
+    service = of_kind(overlay, "InferenceService").get("identity")
+    if runtime is None or service is None:
+        return
+    container = runtime.at("spec", "containers", 0) or {}
+    path = {item.get("name"): item.get("value") for item in container.get("env") or []}.get("WHODID_AUDIT") or ""
+    mounts = [m for m in container.get("volumeMounts") or [] if path.startswith(f"{m.get('mountPath')}/")]
+    claims = {
+        volume.get("name"): (volume.get("persistentVolumeClaim") or {}).get("claimName")
+        for volume in runtime.at("spec", "volumes") or []
+    }
+    claim = of_kind(overlay, "PersistentVolumeClaim").get(str(claims.get(mounts[0].get("name"))) if mounts else "")
+    if claim is None:
+        yield f"{runtime.title}: WHODID_AUDIT is {path!r}, on no PersistentVolumeClaim here: it goes with the pod"
+        return
+    most = service.at("spec", "predictor", "maxReplicas")
+    if most != 1 and "ReadWriteMany" not in (claim.at("spec", "accessModes") or []):
+        yield f"{claim.title} is not ReadWriteMany, and identity may run {most} pods, which all write to it"

@@ -26,6 +26,7 @@ _KUBERNETES = {
     "Deployment": "apps/v1",
     "Namespace": "v1",
     "NetworkPolicy": "networking.k8s.io/v1",
+    "PersistentVolumeClaim": "v1",
     "PodDisruptionBudget": "policy/v1",
     "Service": "v1",
     "ServiceAccount": "v1",

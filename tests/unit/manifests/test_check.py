@@ -272,6 +272,18 @@ PLANTED: dict[str, tuple[str, Callable[[list[Body]], object], str]] = {
     ),
     "Knative shut out": ("production-knative", lambda m: drop(m, "NetworkPolicy", "knative"), "gateway and activator"),
     # running
+    "audit log in the pod": (
+        "production",
+        lambda m: next(e for e in runtime(m, "identity")["env"] if e["name"] == "WHODID_AUDIT").update(
+            value="/tmp/whodid/audit.jsonl"
+        ),
+        "it goes with the pod",
+    ),
+    "audit log on one node": (
+        "production",
+        lambda m: pick(m, "PersistentVolumeClaim", "audit")["spec"].update(accessModes=["ReadWriteOnce"]),
+        "is not ReadWriteMany",
+    ),
     "no budget": ("local", lambda m: drop(m, "PodDisruptionBudget", "router"), "no PodDisruptionBudget"),
     "budget of nothing": (
         "local",
