@@ -17,6 +17,8 @@ from services.settings import Settings, read_settings
 
 _PACKAGES = ("whodid", "av", "numpy", "openvino", "kserve", "pydantic", "onnxruntime-gpu", "onnxruntime", "torch")
 _OPTIONAL = ("onnxruntime-gpu", "onnxruntime", "torch")
+# What an analysis does without.
+_OPTIONAL_TASKS: tuple[Task, ...] = ("behaviour", "interaction")
 _FREE_BYTES = 2 * 10**9
 
 
@@ -63,6 +65,9 @@ def _models(settings: Settings) -> Iterator[Check]:
     store = ModelStore(settings.models)
     for task in get_args(Task):
         try:
+            if task in _OPTIONAL_TASKS and not store.has_champion(task):
+                yield Check(task, True, "not installed")
+                continue
             model = store.champion(task)
             store.verify(model)
         except WhodidError as error:

@@ -36,6 +36,21 @@ def export_onnx(network: nn.Module, window: WindowSpec, motion_values: int) -> b
     return _export(network, {"rgb": rgb_NTHWC, "motion": motion_NTM}, "logits")
 
 
+def export_pixels(network: nn.Module, window: WindowSpec) -> bytes:
+    """Trace a network that reads nothing but pictures, with any number of windows.
+
+    Args:
+        network: Reads uint8 (N, T, S, S, 3), answers (N, K).
+        window: T and S.
+
+    Returns:
+        An ONNX file with input `rgb` and output `logits`, weights inside.
+    """
+    rgb_NTHWC = torch.zeros(2, window.frames, window.size_px, window.size_px, 3, dtype=torch.uint8)
+    # Its thousand small steps are left to the engines, which fold them in a second or two.
+    return _export(network, {"rgb": rgb_NTHWC}, "logits", optimize=False)
+
+
 def export_embedder(network: nn.Module, size_px: int, *, second_channels: int = 0) -> bytes:
     """Trace a face network with any number of chips; the same weights give the same bytes.
 
@@ -53,7 +68,7 @@ def export_embedder(network: nn.Module, size_px: int, *, second_channels: int = 
     return _export(network, inputs, "embeddings")
 
 
-def _export(network: nn.Module, inputs: dict[str, Tensor], output: str) -> bytes:
+def _export(network: nn.Module, inputs: dict[str, Tensor], output: str, *, optimize: bool = True) -> bytes:
     items = torch.export.Dim("windows", min=1, max=4096)
     with warnings.catch_warnings(), torch.no_grad():
         # The exporter warns about its own parts, and about nn.LSTM's cache of flat weights.
@@ -67,6 +82,7 @@ def _export(network: nn.Module, inputs: dict[str, Tensor], output: str) -> bytes
             dynamic_shapes=tuple({0: items} for _ in inputs),
             opset_version=20,
             verbose=False,
+            optimize=optimize,
         )
     assert program is not None
     model = program.model_proto

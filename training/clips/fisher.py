@@ -101,12 +101,15 @@ class RatedViews:
         clip_of_view: (V,) int64; every clip has a view.
         actions: (N,) int64.
         groups: (N,) str.
+        followed: (V,) bool: put together from a track's strip, as they are when served. They teach like the
+            others, and are rated apart: a clip's answer is that of the views cut from the clip. None: there are none.
     """
 
     vectors: NDArray[np.float32]
     clip_of_view: NDArray[np.int64]
     actions: NDArray[np.int64]
     groups: NDArray[np.str_]
+    followed: NDArray[np.bool_] | None = None
 
     def learn_head(self, clips: NDArray[np.int64], classes: int, params: FisherParams) -> tuple[Tensor, Tensor]:
         """Weights (K, F) and biases (K,) of a logistic regression on some clips.
@@ -131,15 +134,22 @@ class RatedViews:
 
     def rate(self, clips: NDArray[np.int64], weight_KF: Tensor, bias_K: Tensor) -> NDArray[np.float64]:
         """Logits (M, K) of some clips: the mean over their views."""
-        by_view_VK = self.vectors.mean(axis=1) @ weight_KF.numpy().T + bias_K.numpy()
-        rows = [by_view_VK[self.clip_of_view == clip].mean(axis=0) for clip in clips]
-        logits_MK: NDArray[np.float64] = np.array(rows, np.float64)
-        return logits_MK
+        return self._answer(self._rate_views(weight_KF, bias_K), clips)
 
     def leave_groups_out(
         self, classes: int, params: FisherParams, *, folds: int | None = None, seed: int = 0
     ) -> NDArray[np.float64]:
-        """Logits (N, K) of every clip by a linear layer that met no clip of its group.
+        """Logits (N, K) of every clip by a linear layer that met no clip of its group; see `leave_views_out`."""
+        return self.answer(self.leave_views_out(classes, params, folds=folds, seed=seed))
+
+    def answer(self, by_view_VK: NDArray[np.float64]) -> NDArray[np.float64]:
+        """(N, K): the mean over each clip's views."""
+        return self._answer(by_view_VK, np.arange(len(self.actions)))
+
+    def leave_views_out(
+        self, classes: int, params: FisherParams, *, folds: int | None = None, seed: int = 0
+    ) -> NDArray[np.float64]:
+        """Logits (V, K) of every view by a linear layer that met no clip of its group.
 
         Args:
             classes: K.
@@ -149,12 +159,23 @@ class RatedViews:
         """
         names = np.random.default_rng(seed).permutation(np.unique(self.groups))
         parts = folds or len(names)
-        logits_NK = np.zeros((len(self.actions), classes))
+        logits_VK = np.zeros((len(self.vectors), classes))
         for part in range(parts):
             outside_N = np.isin(self.groups, names[part::parts])
             weight_KF, bias_K = self.learn_head(np.flatnonzero(~outside_N), classes, params)
-            logits_NK[outside_N] = self.rate(np.flatnonzero(outside_N), weight_KF, bias_K)
-        return logits_NK
+            outside_V = outside_N[self.clip_of_view]
+            logits_VK[outside_V] = self._rate_views(weight_KF, bias_K)[outside_V]
+        return logits_VK
+
+    def _rate_views(self, weight_KF: Tensor, bias_K: Tensor) -> NDArray[np.float64]:
+        by_view_VK: NDArray[np.float64] = self.vectors.mean(axis=1) @ weight_KF.numpy().T + bias_K.numpy()
+        return by_view_VK
+
+    def _answer(self, by_view_VK: NDArray[np.float64], clips: NDArray[np.int64]) -> NDArray[np.float64]:
+        cut_V = np.ones(len(self.vectors), bool) if self.followed is None else ~self.followed
+        rows = [by_view_VK[cut_V & (self.clip_of_view == clip)].mean(axis=0) for clip in clips]
+        logits_MK: NDArray[np.float64] = np.array(rows, np.float64)
+        return logits_MK
 
 
 def calibrate_left_out(

@@ -7,33 +7,31 @@ import numpy as np
 from numpy.typing import NDArray
 
 from services.contracts.card import WindowSpec
-from services.perception.crop import Square, square_around
-from services.perception.track import Track
+from services.perception.crop import Square
+from services.perception.detection import Boxes
+from services.perception.surroundings import square_of_surroundings
 
-# Body lengths: wide enough for whom a person touches.
-_SURROUNDINGS = 2.0
 # A picture longer than a square by less than this share of it is not worth another one.
 _OVERHANG = 0.1
 
 
-def choose_squares(width_px: int, height_px: int, tracks: Sequence[Track] = ()) -> list[Square]:
-    """Squares that cover the picture, and one around each track.
+def choose_squares(width_px: int, height_px: int, people: Sequence[Boxes] = ()) -> list[Square]:
+    """Squares that cover the picture, and one around each person.
 
     Squares of the picture are as large as its shorter side and overlap where it is no multiple of it, so people
-    are shown as large as can be without cutting heads or feet. A track's square stays put: one that followed the
-    person would turn its own jitter into motion.
+    are shown as large as can be without cutting heads or feet.
 
     Args:
         width_px: Of the picture.
         height_px: Of the picture.
-        tracks: Everyone followed in it.
+        people: The boxes of everyone followed in it.
     """
     side = min(width_px, height_px)
     tiles = math.ceil(max(width_px, height_px) / side - _OVERHANG)
     last = max(width_px, height_px) - side
     offsets = [round(last * tile / max(tiles - 1, 1)) for tile in range(tiles)] if tiles > 1 else [last // 2]
     squares = [(offset, 0, side) if width_px >= height_px else (0, offset, side) for offset in offsets]
-    return squares + [square_around(np.median(track.boxes_px, axis=0), _SURROUNDINGS) for track in tracks]
+    return squares + [square_of_surroundings(boxes_px) for boxes_px in people]
 
 
 def cut_strip(strip: NDArray[np.uint8], spec: WindowSpec) -> NDArray[np.uint8]:

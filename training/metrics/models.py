@@ -1,7 +1,9 @@
 """Which stored model a command line names."""
 
-from services.contracts.card import Task
-from services.contracts.errors import BadUsage
+from collections.abc import Collection
+
+from services.contracts.card import RECOGNITION_TASKS, Task
+from services.contracts.errors import BadInput, BadUsage
 from services.models.store import ModelStore, StoredModel
 from services.settings import read_settings
 
@@ -18,3 +20,25 @@ def find_model(reference: str, task: Task) -> StoredModel:
     if model.card.task != task:
         raise BadUsage(f"{reference} does {model.card.task}; {task} is measured here")
     return model
+
+
+def find_recognizer(reference: str, actions: Collection[str]) -> StoredModel:
+    """A model that recognises these actions; `champion` is the first champion of those tasks that knows them all.
+
+    Raises:
+        MissingModel: Nothing answers to it.
+        BadUsage: It does another task.
+        BadInput: It, or every champion, lacks one of the actions.
+    """
+    store = ModelStore(read_settings().models)
+    if reference == "champion":
+        models = [store.champion(task) for task in RECOGNITION_TASKS if task == "action" or store.has_champion(task)]
+    else:
+        models = [store.find(reference)]
+        if models[0].card.task not in RECOGNITION_TASKS:
+            raise BadUsage(f"{reference} does {models[0].card.task}; {', '.join(RECOGNITION_TASKS)} are measured here")
+    for model in models:
+        if set(actions) <= set(model.card.classes):
+            return model
+    known = "; ".join(f"{model.card.name} knows {', '.join(model.card.classes)}" for model in models)
+    raise BadInput(f"none knows all of {', '.join(sorted(actions))}: {known}")

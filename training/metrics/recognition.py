@@ -153,6 +153,19 @@ def measure_ratings(
     }
 
 
+def measure_abstention(
+    clips: Sequence[LabelledClip], probabilities_NK: Floats, classes: Sequence[str], threshold: float
+) -> dict[str, object]:
+    """How many answers lie below the card's own threshold, and how often the others are right."""
+    sure_N = probabilities_NK.max(axis=1) >= threshold
+    answer_N = probabilities_NK.argmax(axis=1)
+    right_N = np.array([clip.action == classes[answer] for clip, answer in zip(clips, answer_N, strict=True)])
+    return {
+        "abstained": int((~sure_N).sum()),
+        "accuracy_of_the_rest": float(right_N[sure_N].mean()) if sure_N.any() else None,
+    }
+
+
 def answer_clip(clip: Path, detectors: "Detectors", recognizer: "ActionRecognizer", evidence_root: str) -> str | None:
     """What the person who moves most does, by the mean of their windows; None when nobody is followed."""
     from services.client import refer_to_clip
@@ -185,21 +198,22 @@ def main(arguments: Sequence[str] | None = None) -> None:
     from services.settings import read_settings
     from services.tracks.find import Detectors
     from training.clips.recognizer import ClipRecognizer
-    from training.metrics.models import find_model
+    from training.metrics.models import find_recognizer
 
     parser = argparse.ArgumentParser(prog="training.metrics.recognition", description="Accuracy on labelled clips.")
     parser.add_argument("--clips", type=Path, required=True, help="CSV: clip,action,group; clips beside it")
-    parser.add_argument("--model", required=True, help="name, name@version, sha256, card.json, or champion")
+    parser.add_argument(
+        "--model",
+        required=True,
+        help="name, name@version, sha256, card.json, or champion: the one whose classes hold the actions",
+    )
     parser.add_argument("--seed", type=int, default=0, help="of the bootstrap")
     parser.add_argument("--json", action="store_true", help="print JSON (the default is a summary)")
     options = parser.parse_args(arguments)
 
     clips = read_clips(options.clips)
     settings = read_settings()
-    card, weights_path = find_model(options.model, "action")
-    unknown = sorted({clip.action for clip in clips} - set(card.classes))
-    if unknown:
-        raise BadInput(f"{card.name} knows {', '.join(card.classes)}; not {', '.join(unknown)} of {options.clips}")
+    card, weights_path = find_recognizer(options.model, {clip.action for clip in clips})
     network = load_network(card, weights_path, device=settings.device)
     view = card.window.view if card.window else "person"
     detectors = None if view == "scene" else Detectors.load(ModelStore(settings.models), device=settings.device)
@@ -217,7 +231,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         bars.advance_to("clips", len(clips), len(clips))
     answer = {"model": f"{card.name}@{card.version}", **measure(clips, answers, seed=options.seed)}
     if rated:
-        answer |= measure_ratings(clips, np.stack(rated), card.classes, seed=options.seed)
+        assert card.action is not None  # the card's validator
+        rated_NK = np.stack(rated)
+        answer |= measure_ratings(clips, rated_NK, card.classes, seed=options.seed)
+        answer |= measure_abstention(clips, rated_NK, card.classes, card.action.abstain_below)
     if options.json:
         sys.stdout.write(json.dumps(answer, indent=2) + "\n")
     else:

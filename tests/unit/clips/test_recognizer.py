@@ -54,7 +54,9 @@ def test_windows_start_every_stride_and_the_last_ends_with_the_strip():
 
 
 def test_surroundings_are_still_squares_around_each_track():
-    *_, (left, top, side) = choose_squares(64, 48, [track((10, 10, 20, 40), (12, 10, 22, 40), (90, 10, 99, 40))])
+    *_, (left, top, side) = choose_squares(
+        64, 48, [track((10, 10, 20, 40), (12, 10, 22, 40), (90, 10, 99, 40)).boxes_px]
+    )
     assert side == 60
     assert (left + side / 2, top + side / 2) == (17, 25)
 
@@ -88,3 +90,21 @@ def test_a_clip_is_rated_by_the_mean_of_its_windows(write_clip, tmp_path):
 def test_surroundings_need_somebody_who_finds_people(write_clip, tmp_path):
     with pytest.raises(BadInput, match="detectors"):
         ClipRecognizer(card("surroundings"), Brightness(), None).rate(write_clip(), str(tmp_path))
+
+
+def test_a_clip_of_minutes_is_read_piece_by_piece(write_clip, monkeypatch):
+    network = Brightness()
+    path = write_clip(seconds=2.3)
+    whole = ClipRecognizer(card("scene"), network, None).rate(path, "")
+    monkeypatch.setattr("training.clips.recognizer._PIECE_SECONDS", 1.0)
+    pieces = Brightness()
+    rated = ClipRecognizer(card("scene"), pieces, None).rate(path, "")
+    assert rated == pytest.approx(whole, abs=0.1)
+    assert max(len(windows) for windows in pieces.seen) == 1
+
+
+@pytest.mark.parametrize(("width_px", "height_px", "seconds"), [(16, 16, 0.1), (320, 16, 0.3), (18, 240, 1.0)])
+def test_clips_of_any_size_and_length_are_answered(write_clip, width_px, height_px, seconds):
+    path = write_clip(seconds=seconds, width_px=width_px, height_px=height_px)
+    rated = ClipRecognizer(card("scene"), Brightness(), None).rate(path, "")
+    assert rated.sum() == pytest.approx(1)
