@@ -22,6 +22,7 @@ from services.contracts.events import Analysis
 from services.patience import send_patiently
 from services.reports.report import write_report
 from services.settings import Settings, read_settings
+from services.strangers import Acquaintance
 
 
 def analyze_clips(
@@ -69,6 +70,7 @@ def analyze_clips(
             raise BadInput(f"no gallery at {gallery}: enrol somebody first with `whodid enroll --gallery {gallery}`")
         settings = replace(settings, gallery=gallery)
     caller, audit = local_user(purpose), AuditLog.open(settings)
+    acquaintance = Acquaintance(settings)
     stop = threading.Event()
     with ProgressBars(unit="s") as bars, ThreadPoolExecutor(min(jobs, len(clips))) as pool:
         names = {}
@@ -85,6 +87,7 @@ def analyze_clips(
             audit.record("export", caller, subjects=_named(analysis), clip_id=reference.clip_id, form="report")
             # Recorded first: no report lies anywhere that the archive, and so an erasure, would not know of.
             Archive(settings.archive).record(analysis, report_folder=out / clip.stem)
+            acquaintance.meet(analysis)
             write_report(
                 analysis,
                 clip,
@@ -92,7 +95,6 @@ def analyze_clips(
                 show_strangers=show_strangers,
                 on_progress=lambda done, total: show(f"{clip.name} report", done, total),
             )
-            Archive(settings.archive).record(analysis)
             return analysis
 
         send = (

@@ -1,6 +1,6 @@
 """What a person sees in the terminal: progress on stderr, tables on stdout."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -26,6 +26,7 @@ from services.diagnosis import Check
 from services.gallery.calibration import OperatingPoint
 from services.gallery.curation import EditSummary
 from services.gallery.store import SubjectSummary
+from services.gallery.strangers import Stranger
 from services.gallery.template import Template
 
 # Below this a template still works, but a better picture is worth the trouble.
@@ -172,12 +173,13 @@ def print_templates(templates: Iterable[Template]) -> None:
     Console().print(table)
 
 
-def print_found(found: Iterable[Sighting], *, shown: int | None) -> None:
+def print_found(found: Iterable[Sighting], *, shown: int | None, names: Mapping[str, str]) -> None:
     """Archived events as a table on stdout.
 
     Args:
         found: Events.
         shown: Of how many at most they are a page; a full page says that there may be more.
+        names: Of those who were unknown, by pseudonym.
     """
     # The id is for `whodid show`: of everything in a narrow terminal, it is not to be cut.
     table = Table("when", "for", "camera", "who", "did", "clip", Column("event", no_wrap=True))
@@ -188,7 +190,7 @@ def print_found(found: Iterable[Sighting], *, shown: int | None) -> None:
             in_clip if event.started_at is None else f"{event.started_at:%Y-%m-%d %H:%M:%SZ}",
             f"{event.end_seconds - event.start_seconds:.1f} s",
             escape(event.camera_id or "–"),
-            escape(describe_identity(event.identity, event.track_id)),
+            escape(_describe_sighting(sighting, names)),
             escape(event.action.name),
             escape(sighting.clip.uri.rsplit("/", 1)[-1]),
             event.event_id[:12],
@@ -197,6 +199,35 @@ def print_found(found: Iterable[Sighting], *, shown: int | None) -> None:
     console.print(table)
     if table.row_count == shown:
         console.print(f"{shown} shown; there may be more: --limit N --page 2, or --json for all")
+
+
+def _describe_sighting(sighting: Sighting, names: Mapping[str, str]) -> str:
+    pseudonym = sighting.event.pseudonym
+    if pseudonym is None:
+        return describe_identity(sighting.event.identity, sighting.event.track_id)
+    return f"{names[pseudonym]}, then {pseudonym}" if pseudonym in names else pseudonym
+
+
+def print_strangers(strangers: Iterable[Stranger], tracks: Mapping[str, int], names: Mapping[str, str]) -> None:
+    """Everybody remembered without a name, as a table on stdout.
+
+    Args:
+        strangers: Who.
+        tracks: How often each was seen, by pseudonym.
+        names: Of those who were named since.
+    """
+    table = Table("pseudonym", "seen", "faces", "least alike", "first", "until", "named")
+    for each in strangers:
+        table.add_row(
+            each.pseudonym,
+            str(tracks.get(each.pseudonym, 0)),
+            str(each.faces),
+            "–" if each.alike is None else f"{each.alike:.4f}",
+            f"{each.first_seen:%Y-%m-%d}",
+            f"{each.expires_at:%Y-%m-%d}",
+            escape(names.get(each.pseudonym, "")),
+        )
+    Console().print(table)
 
 
 def print_checks(checks: Iterable[Check]) -> None:

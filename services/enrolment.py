@@ -20,9 +20,10 @@ from services.contracts.errors import BadInput
 from services.contracts.tracks import TracksRequest
 from services.gallery.edits import Consent
 from services.gallery.store import Gallery
-from services.gallery.template import Embedding, Template
+from services.gallery.template import Template
 from services.identity.decide import MINIMUM_QUALITY
 from services.identity.embed import FaceEmbedder
+from services.identity.templates import make_templates
 from services.models.store import ModelStore
 from services.perception.evidence import FaceCrop, open_evidence
 from services.perception.frame import Picture
@@ -101,19 +102,7 @@ class Enroller:
 
     def embed_crops(self, subject_id: str, crops: Sequence[FaceCrop], *, source_sha256: str) -> list[Template]:
         """Templates of faces that were cut out already; those too poor for one are left out."""
-        usable = [crop for crop in crops if crop.quality.overall >= MINIMUM_QUALITY]
-        vectors = self.embedder.embed([(crop.rgb, crop.landmarks_px) for crop in usable])
-        return [
-            Template(
-                subject_id=subject_id,
-                embedding=Embedding(vector, self.embedder.space),
-                quality=round(crop.quality.overall, 4),
-                chip_png=_encode_png(crop.rgb),
-                landmarks_px=crop.landmarks_px,
-                source_sha256=source_sha256,
-            )
-            for crop, vector in zip(usable, vectors, strict=True)
-        ]
+        return make_templates(self.embedder, subject_id, crops, source_sha256=source_sha256)
 
     def _picture_face(self, path: Path, picture: Picture, face: int | None) -> FaceCrop:
         found = self.detectors.faces.detect(picture, _DETECTION_SIDE_PX)
@@ -234,9 +223,3 @@ def _choose(path: Path, count: int, face: int | None, kind: str) -> int:
 def _weakest_part(quality: FaceQuality) -> str:
     parts = {"size": quality.size, "sharpness": quality.sharpness, "pose": quality.pose}
     return f"weakest in {min(parts, key=parts.__getitem__)}"
-
-
-def _encode_png(picture: Picture) -> bytes:
-    buffer = io.BytesIO()
-    Image.fromarray(picture).save(buffer, "PNG")
-    return buffer.getvalue()

@@ -16,6 +16,8 @@ from services.archive.query import Sighting
 from services.archive.store import AnalysisRecord, Archive
 from services.contracts.errors import BadInput, BadUsage
 from services.contracts.tracks import EvidenceRef
+from services.gallery.store import Gallery
+from services.gallery.strangers import erase_sources
 from services.perception.evidence import Evidence, open_evidence
 from services.reports.exports import ava_rows, number_tracks, vtt_cues
 from services.reports.paths import path_of
@@ -161,7 +163,9 @@ class Purged:
     reports: int
 
 
-def purge(archive: Archive, *, camera_id: str, older_than: timedelta, dry_run: bool = False) -> Purged:
+def purge(
+    archive: Archive, *, camera_id: str, older_than: timedelta, strangers: Gallery, dry_run: bool = False
+) -> Purged:
     """Delete everything derived from a camera's clips that ended so long ago: events, evidence, reports.
 
     A clip without a date counts from when its analysis came here. Files go first and rows last: interrupted, the
@@ -171,6 +175,7 @@ def purge(archive: Archive, *, camera_id: str, older_than: timedelta, dry_run: b
         archive: Where the analyses are.
         camera_id: Of this camera alone.
         older_than: How long they may be kept.
+        strangers: Where unknown people are remembered: faces from clips of which nothing stays go with them.
         dry_run: Only count.
     """
     chosen = archive.find_analyses(camera_id=camera_id, kept_from_before=datetime.now(UTC) - older_than)
@@ -187,6 +192,14 @@ def purge(archive: Archive, *, camera_id: str, older_than: timedelta, dry_run: b
         return Purged(len(chosen), events, len(bundles), sum(folder.is_dir() for folder, _ in reports))
     removed_reports = sum(remove_report(folder, clip_id) for folder, clip_id in reports)
     removed_bundles = sum(_remove_bundle(evidence) for evidence in bundles)
+    going = {record.clip.clip_id for record in chosen}
+    staying = {
+        other.clip.clip_id
+        for each in going
+        for other in archive.find_analyses(clip_id=each)
+        if other.analysis_id not in ids
+    }
+    erase_sources(strangers, going - staying)
     return Purged(len(chosen), archive.remove(sorted(ids)), removed_bundles, removed_reports)
 
 

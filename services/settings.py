@@ -7,6 +7,8 @@ from pathlib import Path
 
 from services.contracts.errors import BadUsage
 
+_LONGEST_DAYS = 3650
+
 
 @dataclass(frozen=True, slots=True)
 class Settings:
@@ -29,6 +31,8 @@ class Settings:
         key: Master keys of the gallery, base64, the current one first; see services.gallery.keys.
         key_file: A file that holds them; one beside the gallery when neither is given.
         forgetting: Folder of erasures under way and of their certificates.
+        strangers: Path or SQLAlchemy url of the gallery of people nobody has named; see services.gallery.strangers.
+        strangers_days: How long such a person is known again after they were last seen; 0 keeps nothing of them.
     """
 
     models: Path
@@ -47,6 +51,8 @@ class Settings:
     key: str | None = field(default=None, repr=False)
     key_file: Path | None = None
     forgetting: Path = Path("forgetting")
+    strangers: str = "strangers.db"
+    strangers_days: float = 30.0
 
 
 def read_settings() -> Settings:
@@ -56,6 +62,7 @@ def read_settings() -> Settings:
     `$WHODID_DEVICE`, `$WHODID_PROMOTIONS` and `$WHODID_SIGNING_KEY` move single parts.
     `$WHODID_CLIPS` is a list, with commas; `$WHODID_AUDIT` moves the audit log, `$WHODID_ACCESS` names access rules.
     `$WHODID_PINS` is a list of TASK=SHA256. `$WHODID_KEY` or `$WHODID_KEY_FILE` seal the gallery.
+    `$WHODID_STRANGERS` moves what is kept of unknown people, `$WHODID_STRANGERS_DAYS` says for how long.
     """
     data = Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share")
     home = Path(os.environ.get("WHODID_HOME") or data / "whodid").expanduser().absolute()
@@ -76,7 +83,19 @@ def read_settings() -> Settings:
         key=os.environ.get("WHODID_KEY"),
         key_file=Path(os.environ["WHODID_KEY_FILE"]) if os.environ.get("WHODID_KEY_FILE") else None,
         forgetting=home / "forgetting",
+        strangers=os.environ.get("WHODID_STRANGERS") or str(home / "strangers.db"),
+        strangers_days=_read_days(os.environ.get("WHODID_STRANGERS_DAYS") or "30"),
     )
+
+
+def _read_days(text: str) -> float:
+    try:
+        days = float(text)
+    except ValueError:
+        days = -1.0
+    if not 0 <= days <= _LONGEST_DAYS:
+        raise BadUsage(f"WHODID_STRANGERS_DAYS is {text!r}: a number of days from 0 (keep nothing) to {_LONGEST_DAYS}")
+    return days
 
 
 def _read_pins(text: str) -> dict[str, str]:

@@ -12,9 +12,9 @@ import sqlalchemy as sa
 from services.archive.moments import EARLIEST_US, from_microseconds, to_microseconds
 from services.contracts.errors import BadInput, BadUsage
 
-NEWEST = "behaviours"
+NEWEST = "pseudonyms"
 """The version of the tables that this code reads and writes; the last of services.archive.migrations."""
-EARLIER = ("first", "analyses")
+EARLIER = ("first", "analyses", "behaviours")
 _BUSY_SECONDS = 60.0
 _WRITING = {"whodid_begin": "BEGIN IMMEDIATE"}
 

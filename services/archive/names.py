@@ -17,9 +17,9 @@ _VALUES_AT_ONCE = 1000
 
 
 def find_naming(connection: sa.Connection, subject_id: str) -> list[int]:
-    """Numbers of the analyses that hold a name: as who it was, who came second, or in why nobody was named."""
+    """Numbers of the analyses that hold a name or pseudonym: who it was, who came second, why nobody was named."""
     numbers: set[int] = set()
-    for column in (TRACKS.c.subject_id, TRACKS.c.runner_up_subject_id):
+    for column in (TRACKS.c.subject_id, TRACKS.c.runner_up_subject_id, TRACKS.c.pseudonym):
         numbers.update(connection.scalars(sa.select(TRACKS.c.analysis_no).where(column == subject_id)))
     # Databases differ in what LIKE takes for the same letter: they only narrow the choice.
     said = sa.select(TRACKS.c.analysis_no, TRACKS.c.reason).where(TRACKS.c.reason.contains(subject_id, autoescape=True))
@@ -37,10 +37,10 @@ def replace_name(connection: sa.Connection, analysis_nos: Sequence[int], subject
     for chunk in chunks_of(analysis_nos):
         for table in (EVENTS, TRACKS):
             of_these = table.c.analysis_no.in_(chunk)
-            for column in (table.c.runner_up_subject_id, table.c.subject_id):
+            for column in (table.c.runner_up_subject_id, table.c.subject_id, table.c.pseudonym):
                 update = table.update().where(of_these, column == subject_id).values({column: pseudonym})
                 done = connection.execute(update).rowcount
-                named += done if column is EVENTS.c.subject_id else 0
+                named += done if column is EVENTS.c.subject_id or column is EVENTS.c.pseudonym else 0
             reasons = sa.select(table.c.reason).where(of_these, table.c.reason.contains(subject_id, autoescape=True))
             for reason in connection.scalars(reasons.distinct()).all():
                 told = pattern_of(subject_id).sub(lambda _: pseudonym, reason)

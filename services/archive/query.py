@@ -27,6 +27,7 @@ class EventQuery:
 
     Attributes:
         subject_id: Who it was.
+        pseudonyms: What that subject was called before they were named: those count as them.
         unknown: Only people who are not enrolled (decision "unknown").
         action: What they did.
         behaviour: What it was part of.
@@ -36,11 +37,14 @@ class EventQuery:
         from_time: It began at this moment or later; clips without a date never fit.
         to_time: It began before this moment; likewise.
         with_subject_id: This subject was in view of the same clip at some time while it lasted, on another track.
+        with_pseudonyms: Likewise theirs.
+        camera_ids: On one of these.
         limit: At most so many.
         page: From 1: passes over the `limit` answers of each page before.
     """
 
     subject_id: str | None = None
+    pseudonyms: Sequence[str] = ()
     unknown: bool = False
     action: str | None = None
     behaviour: str | None = None
@@ -50,6 +54,8 @@ class EventQuery:
     from_time: datetime | None = None
     to_time: datetime | None = None
     with_subject_id: str | None = None
+    with_pseudonyms: Sequence[str] = ()
+    camera_ids: Sequence[str] | None = None
     limit: int | None = None
     page: int = 1
 
@@ -85,8 +91,9 @@ def select_sightings(query: EventQuery) -> sa.Select[Any]:
     """The rows of the answer, by time and then id."""
     columns = EVENTS.c
     statement = _select().order_by(columns.at_us, columns.event_id)
+    if query.subject_id is not None:
+        statement = statement.where(_is_called(columns, query.subject_id, query.pseudonyms))
     equal = (
-        (columns.subject_id, query.subject_id),
         (columns.action, query.action),
         (columns.behaviour, query.behaviour),
         (columns.camera_id, query.camera_id),
@@ -94,6 +101,8 @@ def select_sightings(query: EventQuery) -> sa.Select[Any]:
     statement = statement.where(*(column == asked for column, asked in equal if asked is not None))
     if query.unknown:
         statement = statement.where(columns.subject_id.is_(None), columns.decision == "unknown")
+    if query.camera_ids is not None:
+        statement = statement.where(columns.camera_id.in_(query.camera_ids))
     if query.clip_id is not None:
         of_clip = sa.select(ANALYSES.c.analysis_no).where(ANALYSES.c.clip_id == query.clip_id)
         statement = statement.where(columns.analysis_no.in_(of_clip))
@@ -109,7 +118,7 @@ def select_sightings(query: EventQuery) -> sa.Select[Any]:
         statement = statement.where(
             sa.exists().where(
                 other.c.analysis_no == columns.analysis_no,
-                other.c.subject_id == query.with_subject_id,
+                _is_called(other.c, query.with_subject_id, query.with_pseudonyms),
                 other.c.track_id != columns.track_id,
                 other.c.start_seconds < columns.end_seconds,
                 other.c.end_seconds > columns.start_seconds,
@@ -157,6 +166,7 @@ def read_sighting(row: sa.Row[Any]) -> Sighting:
         end_seconds=row.end_seconds,
         provenance=_provenance(row.provenance),
         behaviour=behaviour,
+        pseudonym=row.pseudonym,
         camera_id=clip.camera_id,
         started_at=clip.moment(row.start_seconds),
         ended_at=clip.moment(row.end_seconds),
@@ -173,6 +183,12 @@ def clip_of(row: sa.Row[Any]) -> ClipRef:
 def video_of(row: sa.Row[Any]) -> Video | None:
     """The video of a row that holds an analysis."""
     return None if row.video is None else _video(row.video)
+
+
+def _is_called(columns: Any, subject_id: str, pseudonyms: Sequence[str]) -> sa.ColumnElement[bool]:
+    named: sa.ColumnElement[bool] = columns.subject_id == subject_id
+    # Each half has an index of its own; without the second nothing changes for those who never were unknown.
+    return sa.or_(named, columns.pseudonym.in_(pseudonyms)) if pseudonyms else named
 
 
 def _select() -> sa.Select[Any]:

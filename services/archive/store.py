@@ -3,7 +3,7 @@
 import hashlib
 import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -174,11 +174,40 @@ class Archive:
                 parts = [chosen.where(ANALYSES.c.analysis_no.in_(chunk)) for chunk in chunks_of(numbers)]
             return [_read_analysis(connection, row) for part in parts for row in connection.execute(part).all()]
 
+    def call_strangers(self, analysis_id: str, pseudonyms: Mapping[str, str]) -> None:
+        """Write down what the unknown people of an analysis are called, by track; who has a pseudonym keeps it."""
+        with self._database.writing() as connection:
+            of_it = sa.select(ANALYSES.c.analysis_no).where(ANALYSES.c.analysis_id == analysis_id).scalar_subquery()
+            for track_id, pseudonym in pseudonyms.items():
+                for table in (TRACKS, EVENTS):
+                    theirs = (table.c.analysis_no == of_it, table.c.track_id == track_id, table.c.pseudonym.is_(None))
+                    connection.execute(table.update().where(*theirs).values(pseudonym=pseudonym))
+
+    def find_pseudonyms(self, analysis_id: str) -> dict[str, str]:
+        """Track id to pseudonym, of the unknown people of an analysis who have one."""
+        if self._database.is_absent:
+            return {}
+        number = sa.select(ANALYSES.c.analysis_no).where(ANALYSES.c.analysis_id == analysis_id)
+        chosen = sa.select(TRACKS.c.track_id, TRACKS.c.pseudonym).where(
+            TRACKS.c.analysis_no.in_(number), TRACKS.c.pseudonym.is_not(None)
+        )
+        with self._database.reading() as connection:
+            return {row.track_id: row.pseudonym for row in connection.execute(chosen)}
+
+    def count_pseudonyms(self) -> dict[str, int]:
+        """On how many tracks of all analyses each pseudonym stands."""
+        if self._database.is_absent:
+            return {}
+        chosen = sa.select(TRACKS.c.pseudonym, sa.func.count()).where(TRACKS.c.pseudonym.is_not(None))
+        with self._database.reading() as connection:
+            return {row[0]: row[1] for row in connection.execute(chosen.group_by(TRACKS.c.pseudonym))}
+
     def find_recognised(self, subject_id: str) -> set[str]:
         """Ids of the analyses in which a track was recognised as this subject, whether or not it did anything."""
         if self._database.is_absent:
             return set()
-        of_theirs = sa.select(TRACKS.c.analysis_no).where(TRACKS.c.subject_id == subject_id)
+        called = sa.or_(TRACKS.c.subject_id == subject_id, TRACKS.c.pseudonym == subject_id)
+        of_theirs = sa.select(TRACKS.c.analysis_no).where(called)
         events = sa.select(EVENTS.c.analysis_no).where(EVENTS.c.subject_id == subject_id)  # archives of before tracks
         chosen = sa.select(ANALYSES.c.analysis_id).where(ANALYSES.c.analysis_no.in_(of_theirs.union(events)))
         with self._database.reading() as connection:

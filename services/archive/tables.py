@@ -67,11 +67,16 @@ TRACKS = sa.Table(
     sa.Column("subject_id", sa.String),
     sa.Column("runner_up_subject_id", sa.String),
     sa.Column("reason", sa.String, comment="Why nobody was named; may say between whom."),
+    sa.Column("pseudonym", sa.String, comment="What somebody unknown is called in every clip."),
     sa.Column("start_seconds", sa.Double, nullable=False),
     sa.Column("end_seconds", sa.Double, nullable=False),
     comment="Who was in view, whether or not anything they did became an event.",
 )
-for _name, _column in (("tracks_who", TRACKS.c.subject_id), ("tracks_runner_up", TRACKS.c.runner_up_subject_id)):
+for _name, _column in (
+    ("tracks_who", TRACKS.c.subject_id),
+    ("tracks_runner_up", TRACKS.c.runner_up_subject_id),
+    ("tracks_pseudonym", TRACKS.c.pseudonym),
+):
     _known = _column.is_not(None)
     sa.Index(_name, _column, TRACKS.c.analysis_no, sqlite_where=_known, postgresql_where=_known)
 
@@ -101,6 +106,7 @@ EVENTS = sa.Table(
     sa.Column("end_seconds", sa.Double, nullable=False),
     sa.Column("behaviour", sa.String),
     sa.Column("behaviour_probability", sa.Double),
+    sa.Column("pseudonym", sa.String),
     postgresql_partition_by="RANGE (at_us)",
 )
 _NAMED = EVENTS.c.subject_id.is_not(None)
@@ -120,6 +126,15 @@ sa.Index(
     EVENTS.c.event_id,
     sqlite_where=_BEHAVED,
     postgresql_where=_BEHAVED,
+)
+_CALLED = EVENTS.c.pseudonym.is_not(None)
+sa.Index(
+    "events_pseudonym",
+    EVENTS.c.pseudonym,
+    EVENTS.c.at_us,
+    EVENTS.c.event_id,
+    sqlite_where=_CALLED,
+    postgresql_where=_CALLED,
 )
 sa.Index("events_where", EVENTS.c.camera_id, EVENTS.c.at_us, EVENTS.c.event_id)
 sa.Index("events_when", EVENTS.c.at_us, EVENTS.c.event_id)

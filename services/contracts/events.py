@@ -61,6 +61,9 @@ class Event(Message):
         exclude_if=_is_none,
         description="What the action is part of, such as a fight; where no action is named, the same as `action`.",
     )
+    pseudonym: str | None = Field(
+        None, exclude_if=_is_none, description="Of somebody unknown; given by the archive, and no part of the id."
+    )
     camera_id: str | None = Field(None, exclude_if=_is_none)
     started_at: AwareDatetime | None = Field(None, exclude_if=_is_none)
     ended_at: AwareDatetime | None = Field(None, exclude_if=_is_none)

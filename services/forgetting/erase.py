@@ -21,6 +21,7 @@ from services.forgetting.journal import Journal, Plan, find_journals
 from services.forgetting.scan import Trace, find_traces
 from services.gallery.schema import flush_log, rewrite
 from services.gallery.store import Gallery
+from services.gallery.strangers import PSEUDONYM, erase_strangers
 from services.reports.report import FILE_NAMES
 from services.settings import Settings
 from services.signing import open_signing_key
@@ -90,7 +91,10 @@ def _look_up(plan: Plan, settings: Settings) -> Plan:
         if person_id is not None and session.names[person_id] != plan.subject_id:
             raise BadInput(f"{plan.subject_id!r} was merged into {session.names[person_id]!r}: forget them")
         if person_id is not None:
-            names |= {session.names[each] for each in session.standing.circle(person_id)}
+            circle = session.standing.circle(person_id)
+            names |= {session.names[each] for each in circle}
+            # What they were called before they were named: in archive, evidence and reports it is them, too.
+            names |= {each for each, owner in session.standing.pseudonyms.items() if owner in circle}
             faces = [face for face, owner in session.standing.enrolled.items() if owner == person_id]
             theirs = session.templates(faces, session.space or "").values()
             digests, sources = {each.template_id for each in theirs}, {each.source_sha256 for each in theirs}
@@ -111,7 +115,9 @@ def _look_up(plan: Plan, settings: Settings) -> Plan:
             "reports": tuple(sorted(reports)),
             "mentioning": tuple(sorted(mentioning - reports)),
             "templates": templates,
-            "events": sum(1 for name in names for _ in archive.find_events(EventQuery(subject_id=name))),
+            "events": sum(
+                1 for name in names for _ in archive.find_events(EventQuery(subject_id=name, pseudonyms=(name,)))
+            ),
         }
     )
 
@@ -129,13 +135,11 @@ def _carry_out(plan: Plan, settings: Settings) -> Forgotten:
         archive.pseudonymise_subject(name, plan.pseudonym)
         AuditLog.open(settings).forget_subject(name)
     _erase_from_gallery(gallery, plan)
-    keys_left: list[str] = []
-    if gallery.exists:
-        keys_left = _replace_key(gallery)  # what a backup of before holds is sealed with the key that goes now
-        rewrite(gallery.engine)
-        flushed = flush_log(gallery.engine)
-        if not flushed:
-            raise WhodidError(f"{plan.gallery} is being read, so its log cannot be emptied: ask again in a moment")
+    strangers = Gallery.open(settings, settings.strangers)
+    erase_strangers(strangers, plan.names)
+    # Strangers' backups hold the person only if they were one of them.
+    remembered = [strangers] if any(map(PSEUDONYM.fullmatch, plan.names)) else []
+    keys_left = sorted({key_id for each in (gallery, *remembered) for key_id in _seal_anew(each)})
     left = find_traces(
         settings,
         gallery=plan.gallery,
@@ -156,7 +160,7 @@ def _carry_out(plan: Plan, settings: Settings) -> Forgotten:
             "reports_rewritten": len(plan.mentioning),
             "events_pseudonymised": plan.events,
         },
-        scanned_stores=("gallery", "archive", "evidence", "reports", "audit", "promotions", "journals"),
+        scanned_stores=("gallery", "strangers", "archive", "evidence", "reports", "audit", "promotions", "journals"),
         keys_to_destroy=tuple(keys_left),
     )
     path = write_certificate(settings.forgetting, certificate, open_signing_key(settings.signing_key))
@@ -175,6 +179,24 @@ def _erase_from_gallery(gallery: Gallery, plan: Plan) -> None:
         known = session.find_person(plan.subject_id) is not None
     if known:
         gallery.remove(plan.subject_id)
+
+
+def _seal_anew(gallery: Gallery) -> list[str]:
+    """Make what a backup of before holds, and what lies in pages nobody uses, unreadable.
+
+    Returns:
+        As `_replace_key`.
+
+    Raises:
+        WhodidError: Somebody is reading.
+    """
+    if not gallery.exists:
+        return []
+    keys_left = _replace_key(gallery)  # what a backup of before holds is sealed with the key that goes now
+    rewrite(gallery.engine)
+    if not flush_log(gallery.engine):
+        raise WhodidError(f"{gallery.location} is being read, so its log cannot be emptied: ask again in a moment")
+    return keys_left
 
 
 def _replace_key(gallery: Gallery) -> list[str]:

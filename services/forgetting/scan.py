@@ -63,12 +63,14 @@ def find_traces(
 
 def _stores(settings: Settings, gallery: str, names: tuple[str, ...]) -> Iterator[Trace]:
     """What the stores themselves answer, sealed or on another machine."""
-    with Gallery.open(settings, gallery).read() as session:
-        known = set(session.names.values())
+    for location in (gallery, settings.strangers):
+        with Gallery.open(settings, location).read() as session:
+            known = set(session.names.values())
+        for name in names:
+            if name in known:
+                yield Trace(f"gallery {location}", name)
     archive = Archive(settings.archive)
     for name in names:
-        if name in known:
-            yield Trace(f"gallery {gallery}", name)
         for analysis in archive.find_analyses(subject_id=name):
             yield Trace(f"archive, analysis {analysis.analysis_id}", name)
 
@@ -79,7 +81,7 @@ def _files(settings: Settings, gallery: str, reports: Iterable[str]) -> Iterator
     for folder in folders:
         if "://" not in str(folder) and folder.is_dir():
             yield from (path for path in folder.rglob("*") if path.is_file())
-    for base in (gallery, settings.archive, str(settings.audit), str(settings.promotions)):
+    for base in (gallery, settings.strangers, settings.archive, str(settings.audit), str(settings.promotions)):
         if "://" not in base:
             path = Path(base)  # the file, its logs, keys, heads and whatever else is called after it
             yield from (beside for beside in path.parent.glob(f"{path.stem}.*") if beside.is_file())

@@ -9,7 +9,7 @@ from pydantic import AwareDatetime
 
 from services.contracts.message import Message
 
-EditKind = Literal["enrol", "not", "merge", "split", "consent", "undo"]
+EditKind = Literal["enrol", "not", "merge", "split", "consent", "name", "undo"]
 
 
 class Consent(Message):
@@ -32,6 +32,7 @@ class Edit(Message):
     consent: Consent | None = None
     undoes: int | None = None
     remark: str = ""
+    pseudonym: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +61,7 @@ class Standing:
         denied: Face id to the person it was said not to show.
         aliases: Person merged away, to the one they are.
         consents: Person to the consent last recorded.
+        pseudonyms: What somebody was called before they were named, to the person they are.
         undone: Numbers of edits that count no longer.
     """
 
@@ -67,6 +69,7 @@ class Standing:
     denied: dict[str, str] = field(default_factory=dict)
     aliases: dict[str, str] = field(default_factory=dict)
     consents: dict[str, Consent] = field(default_factory=dict)
+    pseudonyms: dict[str, str] = field(default_factory=dict)
     undone: frozenset[int] = frozenset()
 
     def root(self, person_id: str) -> str:
@@ -99,6 +102,9 @@ def _follow(stored: StoredEdit, standing: Standing) -> None:
     person = standing.root(stored.person_id)
     if edit.kind == "enrol":
         standing.enrolled.update(dict.fromkeys(edit.face_ids, person))
+    elif edit.kind == "name" and edit.pseudonym is not None:
+        standing.enrolled.update(dict.fromkeys(edit.face_ids, person))
+        standing.pseudonyms[edit.pseudonym] = person
     elif edit.kind == "not":
         standing.denied.update(dict.fromkeys(edit.face_ids, person))
     elif edit.kind == "consent" and edit.consent is not None:
@@ -108,6 +114,7 @@ def _follow(stored: StoredEdit, standing: Standing) -> None:
         standing.aliases[person] = into
         _hand_over(standing.enrolled, person, into)
         _hand_over(standing.denied, person, into)
+        _hand_over(standing.pseudonyms, person, into)
         if person in standing.consents:
             standing.consents.setdefault(into, standing.consents[person])
     elif edit.kind == "split" and other is not None:

@@ -134,10 +134,17 @@ class Session:
         consent: Consent | None = None,
         undoes: int | None = None,
         remark: str = "",
+        pseudonym: str | None = None,
     ) -> int:
         """Record what was done; gives its number."""
         edit = Edit(
-            kind=kind, at=datetime.now(UTC), face_ids=tuple(face_ids), consent=consent, undoes=undoes, remark=remark
+            kind=kind,
+            at=datetime.now(UTC),
+            face_ids=tuple(face_ids),
+            consent=consent,
+            undoes=undoes,
+            remark=remark,
+            pseudonym=pseudonym,
         )
         # Counted and not numbered by the database: a number is never given twice, so an undo means one edit for ever.
         number = int(read_state(self.connection, "edits") or 0) + 1

@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from services.verbs.options import JsonOption, PurposeOption, YesOption, print_json
+from services.verbs.gallery import open_gallery
+from services.verbs.options import GalleryOption, JsonOption, PurposeOption, YesOption, print_json
 
 archive_app = typer.Typer(help="What was ever seen here.", no_args_is_help=True)
 
@@ -15,7 +16,7 @@ _ROWS_SHOWN = 100
 
 
 def events(
-    who: Annotated[str | None, typer.Option(metavar="S", help="Only this subject's.")] = None,
+    who: Annotated[str | None, typer.Option(metavar="S", help="Only this subject's, or pseudonym's.")] = None,
     unknown: Annotated[bool, typer.Option("--unknown", help="Only of people who are not enrolled.")] = False,
     did: Annotated[str | None, typer.Option(metavar="ACTION", help="Only this action.")] = None,
     behaviour: Annotated[
@@ -33,6 +34,7 @@ def events(
     face: Annotated[
         Path | None, typer.Option(metavar="IMAGE", help="Only of whoever looks like this: reads the evidence kept.")
     ] = None,
+    gallery: GalleryOption = None,
     limit: Annotated[int | None, typer.Option(min=1, help="At most so many.")] = None,
     page: Annotated[int, typer.Option(min=1, help="The next `limit` ones: 2, 3, ...")] = 1,
     form: Annotated[str | None, typer.Option("--format", help="jsonl, csv, ava or webvtt.")] = None,
@@ -47,6 +49,7 @@ def events(
     from services.archive.store import Archive
     from services.console import print_found
     from services.contracts.errors import BadUsage
+    from services.gallery.strangers import also_called, read_names
     from services.history import FORMATS, parse_moment
     from services.settings import read_settings
 
@@ -57,8 +60,10 @@ def events(
         raise BadUsage(f"--out {out}: say in which --format, one of {', '.join(FORMATS)}")
     settings = read_settings()
     archive = Archive(settings.archive)
+    names = read_names(open_gallery(gallery))
     query = EventQuery(
         subject_id=who,
+        pseudonyms=also_called(who, names),
         unknown=unknown,
         action=did,
         behaviour=behaviour,
@@ -66,6 +71,7 @@ def events(
         from_time=parse_moment(between[0]) if between else None,
         to_time=parse_moment(between[1]) if between else None,
         with_subject_id=together_with,
+        with_pseudonyms=also_called(together_with, names),
         clip_id=clip,
         limit=_ROWS_SHOWN if form is None and limit is None and page == 1 else limit,
         page=page,
@@ -85,7 +91,7 @@ def events(
     else:
         found = archive.find_events(query)
     if form is None:
-        print_found(found, shown=query.limit)
+        print_found(found, shown=query.limit, names=names)
     elif out is None:
         sys.stdout.writelines(FORMATS[form](found, archive))
     else:
@@ -149,6 +155,7 @@ def archive_purge(
     from services.archive.store import Archive
     from services.history import parse_age, purge
     from services.settings import read_settings
+    from services.strangers import open_strangers
 
     age = parse_age(older_than)
     settings = read_settings()
@@ -158,7 +165,7 @@ def archive_purge(
     if not dry_run:
         facts = {"what": "purge", "camera_id": camera, "older_than": older_than}
         AuditLog.open(settings).record("change", local_user(purpose), **facts)
-    purged = purge(archive, camera_id=camera, older_than=age, dry_run=dry_run)
+    purged = purge(archive, camera_id=camera, older_than=age, strangers=open_strangers(settings), dry_run=dry_run)
     if as_json:
         print_json({"dry_run": dry_run, **asdict(purged)})
     else:

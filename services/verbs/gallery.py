@@ -242,6 +242,71 @@ def calibrate(
         print_calibration(done.record, done.table, done.growth)
 
 
+@gallery_app.command("strangers")
+def strangers(gallery: GalleryOption = None, as_json: JsonOption = False) -> None:
+    """People nobody has named, known again by a pseudonym, and until when they are remembered."""
+    from services.archive.store import Archive
+    from services.console import print_strangers
+    from services.gallery.strangers import list_strangers, read_names
+    from services.settings import read_settings
+    from services.strangers import open_strangers
+
+    settings = read_settings()
+    names, seen = read_names(open_gallery(gallery)), Archive(settings.archive).count_pseudonyms()
+    found = list_strangers(open_strangers(settings))
+    if not as_json:
+        print_strangers(found, seen, names)
+        return
+    print_json(
+        [
+            {
+                "pseudonym": each.pseudonym,
+                "seen": seen.get(each.pseudonym, 0),
+                "faces": each.faces,
+                "least_alike": each.alike,
+                "first_seen": each.first_seen.isoformat(),
+                "expires_at": each.expires_at.isoformat(),
+                "named": names.get(each.pseudonym),
+            }
+            for each in found
+        ]
+    )
+
+
+@gallery_app.command("name")
+def name(
+    pseudonym: Annotated[str, typer.Argument(metavar="PSEUDONYM", help="As `gallery strangers` lists them.")],
+    subject: Annotated[str, typer.Argument(metavar="SUBJECT", help="Somebody new, or enrolled already.")],
+    gallery: GalleryOption = None,
+    duplicate: Annotated[bool, typer.Option("--duplicate", help="Though the face is enrolled under another name.")] = (
+        False
+    ),
+    basis: BasisOption = None,
+    expires: ExpiresOption = None,
+) -> None:
+    """Say who a stranger is: they are enrolled, and what they did before counts as SUBJECT's. `undo` takes it back."""
+    from services.contracts.errors import MissingModel
+    from services.gallery.strangers import name_stranger
+    from services.models.store import ModelStore
+    from services.settings import read_settings
+    from services.strangers import open_strangers
+
+    settings = read_settings()
+    calibration = ModelStore(settings.models).champion("face_embedding").card.identification
+    if calibration is None and not duplicate:
+        raise MissingModel("the face model has no calibrated threshold to tell duplicates by: say --duplicate")
+    record_change("name", subject)
+    faces = name_stranger(
+        open_gallery(gallery),
+        open_strangers(settings),
+        pseudonym,
+        subject,
+        consent=read_consent(basis, expires),
+        duplicate_similarity=None if duplicate or calibration is None else calibration.threshold,
+    )
+    typer.echo(f"{pseudonym} is {subject}: {faces} faces enrolled; `whodid events --who {subject}` knows their past")
+
+
 @gallery_app.command("edits")
 def edits(gallery: GalleryOption = None, as_json: JsonOption = False) -> None:
     """Everything that was done to the gallery, oldest first."""

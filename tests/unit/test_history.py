@@ -1,5 +1,6 @@
 import csv
 import io
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -10,9 +11,12 @@ from services.archive.query import EventQuery
 from services.archive.store import Archive
 from services.contracts.errors import BadInput, BadUsage
 from services.contracts.events import Analysis
+from services.gallery.store import Gallery
+from services.gallery.strangers import SeenTrack, list_strangers, meet
 from services.history import FORMATS, Purged, parse_age, parse_moment, purge
 from services.reports.report import FILE_NAMES
 from tests.unit.archive.histories import analysis_of, named
+from tests.unit.gallery.samples import make_template
 from tests.unit.reports.bundles import write_bundle
 
 NOW = datetime.now(UTC)
@@ -97,13 +101,19 @@ def test_a_purge_takes_what_is_old_of_one_camera_with_its_files(archive: Archive
     for name, analysis in kept.items():
         kept[name] = with_evidence(analysis, tmp_path, name)
         archive.record(kept[name], report_folder=write_report(tmp_path / "out" / name, kept[name]))
-    purge_all = {"camera_id": "gate", "older_than": timedelta(days=30)}
+    strangers = Gallery(tmp_path / "strangers.db")
+    purge_all = {"camera_id": "gate", "older_than": timedelta(days=30), "strangers": strangers}
+    for number, clip in enumerate((old.clip, kept["young"].clip)):
+        each = replace(make_template("", number), source_sha256=clip.clip_id)
+        seen = SeenTrack("t1", 0, 1, each.embedding.vector, (each,))
+        meet(strangers, [seen], similarity_among=lambda _: 0.99, keep=timedelta(days=1))
     assert purge(archive, **purge_all, dry_run=True) == Purged(analyses=1, events=2, bundles=1, reports=0)
     assert (tmp_path / "yard.zip").exists()
     assert purge(archive, **purge_all) == Purged(analyses=1, events=2, bundles=1, reports=0)
     assert purge(archive, **purge_all) == Purged(analyses=0, events=0, bundles=0, reports=0)
     assert not (tmp_path / "yard.zip").exists()
     assert archive.find_analyses(analysis_id=old.analysis_id) == []
+    assert len(list_strangers(strangers)) == 1  # the face from the clip that stays
     assert all((tmp_path / f"{name}.zip").exists() and (tmp_path / "out" / name).is_dir() for name in kept)
     assert {s.clip.clip_id for s in archive.find_events()} == {a.clip.clip_id for a in kept.values()}
     assert b"yard.mp4" not in (tmp_path / "archive.db").read_bytes()
@@ -126,7 +136,8 @@ def test_a_purge_leaves_a_bundle_that_a_later_analysis_reads_and_a_report_of_ano
     folder = write_report(tmp_path / "out", analysis_of("hall", everyone))
     archive.record(old, report_folder=folder)
     archive.record(young)
-    purged = purge(archive, camera_id="gate", older_than=timedelta(days=30))
+    strangers = Gallery(tmp_path / "strangers.db")
+    purged = purge(archive, camera_id="gate", older_than=timedelta(days=30), strangers=strangers)
     assert (purged.analyses, purged.bundles, purged.reports) == (1, 0, 0)
     assert (tmp_path / "yard.zip").exists()
     assert (folder / FILE_NAMES["page"]).exists()

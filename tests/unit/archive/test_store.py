@@ -83,6 +83,40 @@ def test_a_name_in_a_reason_is_erased_and_one_that_contains_it_is_not(location: 
     assert archive.find_analyses(subject_id="ada") == []
 
 
+def test_a_stranger_is_found_by_pseudonym_and_by_the_name_they_were_given(location: str) -> None:
+    archive = Archive(location)
+    analyses = [
+        analysis_of(clip, [(named(None), [("walk", 1.0, 4.0)]), (named("bo"), [("wave", 2.0, 3.0)])])
+        for clip in ("yard", "hall", "gate")
+    ]
+    for analysis in analyses:
+        archive.record(analysis)
+    ids = {each.clip.clip_id: each.analysis_id for each in archive.find_analyses()}
+    called = {"yard": "unknown-0000000a", "hall": "unknown-0000000a", "gate": "unknown-0000000b"}
+    for analysis, pseudonym in zip(analyses, called.values(), strict=True):
+        archive.call_strangers(ids[analysis.clip.clip_id], {"t1": pseudonym})
+        archive.call_strangers(ids[analysis.clip.clip_id], {"t1": "unknown-later"})  # whoever has one keeps it
+        archive.record(analysis)  # a retry takes nothing away
+
+    def events(**asked: object) -> list[tuple[str, str | None]]:
+        found = archive.find_events(EventQuery(**asked))
+        return sorted((sighting.event.action.name, sighting.event.pseudonym) for sighting in found)
+
+    a, b = ("walk", "unknown-0000000a"), ("walk", "unknown-0000000b")
+    assert events(unknown=True) == [a, a, b]
+    assert events(subject_id="unknown-0000000a", pseudonyms=["unknown-0000000a"]) == [a, a]
+    assert len(events(subject_id="ada", pseudonyms=list(set(called.values())), limit=2)) == 2
+    assert events(subject_id="bo", pseudonyms=["unknown-0000000b"]) == [b, *[("wave", None)] * 3]
+    assert events(subject_id="bo", with_subject_id="ada", with_pseudonyms=["unknown-0000000b"]) == [("wave", None)]
+    assert archive.count_pseudonyms() == {"unknown-0000000a": 2, "unknown-0000000b": 1}
+    # What was recorded is the same, but for what somebody was called.
+    (plain,) = archive.find_events(EventQuery(clip_id=analyses[2].clip.clip_id, unknown=True))
+    assert plain.event.model_copy(update={"pseudonym": None}) == analyses[2].events[0]
+    assert archive.pseudonymise_subject("unknown-0000000a", "forgotten-1") == 2
+    assert archive.find_recognised("unknown-0000000a") == set()
+    assert events(unknown=True) == [("walk", "forgotten-1"), ("walk", "forgotten-1"), b]
+
+
 def test_an_erased_name_is_on_no_page_of_the_file(tmp_path: Path) -> None:
     archive = Archive(tmp_path / "archive.db")
     name = "augusta-ada-byron-countess"
