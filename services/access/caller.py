@@ -59,6 +59,18 @@ class Caller:
             camera = "clips of no camera" if camera_id is None else f"camera {camera_id!r}"
             raise Denied(f"{self.name} may not {permission.value} of {camera}: ask for a role in its camera group")
 
+    def cameras(self, permission: Permission) -> tuple[str, ...] | None:
+        """Those for which a grant allows this; None where it does for all, and for clips of no camera."""
+        if self.grants is None or any(grant.allows(permission, group=EVERY_GROUP) for grant in self.grants):
+            return None
+        allowed = {
+            camera
+            for group, cameras in self.camera_groups.items()
+            if any(grant.allows(permission, group=group) for grant in self.grants)
+            for camera in cameras
+        }
+        return tuple(sorted(allowed))
+
 
 CALLER: ContextVar[Caller | None] = ContextVar("caller", default=None)
 """Who asked for what is being answered; a served request sets it."""

@@ -49,6 +49,8 @@ def permission_for(method: str, path: str) -> Permission | None:
             return None
         if path == "/metrics":
             return Permission.OBSERVE
+        if path == "/v1/events":
+            return Permission.VIEW
     if method == "POST" and _SEARCHES.fullmatch(path):
         return Permission.SEARCH
     return Permission.OPERATE
@@ -100,7 +102,7 @@ class Door:
             caller.require(permission)
         except Denied as denied:
             raise Refusal(403, str(denied)) from None
-        if permission is Permission.SEARCH:
+        if permission in (Permission.SEARCH, Permission.VIEW):
             caller = replace(caller, why=_purpose(told.get(PURPOSE_HEADER.lower(), [])))
         return caller
 

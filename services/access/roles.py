@@ -11,6 +11,7 @@ class Permission(Enum):
     """What can be asked for; the value completes "may not ..."."""
 
     SEARCH = "search clips for people"
+    VIEW = "read events"
     OBSERVE = "read metrics"
     OPERATE = "operate the service"
     PROPOSE = "propose a name for the watchlist"
@@ -28,8 +29,8 @@ class Role(Enum):
 
 
 PERMISSIONS: dict[Role, frozenset[Permission]] = {
-    Role.VIEWER: frozenset(),
-    Role.ANALYST: frozenset({Permission.SEARCH, Permission.PROPOSE}),
+    Role.VIEWER: frozenset({Permission.VIEW}),
+    Role.ANALYST: frozenset({Permission.SEARCH, Permission.VIEW, Permission.PROPOSE}),
     Role.ENROLLER: frozenset({Permission.PROPOSE, Permission.CONFIRM}),
     Role.ADMIN: frozenset({Permission.OBSERVE, Permission.OPERATE, Permission.CONFIRM}),
     Role.AUDITOR: frozenset({Permission.OBSERVE}),

@@ -138,6 +138,26 @@ def archive_migrate() -> None:
     typer.echo(f"{now}: up to date" if before == now else f"from {before or 'nothing'} to {now}")
 
 
+@archive_app.command("serve")
+def archive_serve(
+    port: Annotated[int, typer.Option(help="Where it listens on loopback; 0 takes a free one.")] = 8081,
+    gallery: GalleryOption = None,
+    anybody: Annotated[bool, typer.Option("--anybody", help="Answer requests without a token, too.")] = False,
+) -> None:
+    """Answer GET /v1/events over HTTP on loopback, to viewers and for their cameras alone, until Ctrl-C."""
+    from dataclasses import replace
+
+    from services.access.rules import LOCAL
+    from services.access.tokens import make_token_key
+    from services.settings import read_settings
+    from services.viewing import serve_events
+
+    settings = read_settings()
+    make_token_key(settings)
+    access = "" if anybody else settings.access or LOCAL
+    serve_events(replace(settings, access=access, gallery=gallery or settings.gallery), host="127.0.0.1", port=port)
+
+
 @archive_app.command("purge")
 def archive_purge(
     camera: Annotated[str, typer.Option(metavar="C", help="Of this camera.")],

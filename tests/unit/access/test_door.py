@@ -25,6 +25,7 @@ ENDPOINTS = {
     ("POST", "/v2/models/tracks/versions/1/infer"): "search",
     ("POST", "/v2/models/tracks/generate"): "search",
     ("POST", "/v2/models/tracks/generate_stream"): "search",
+    ("GET", "/v1/events"): "view",
     ("GET", "/metrics"): "observe",
     ("GET", "/v1/models"): "operate",
     ("GET", "/v2"): "operate",
@@ -36,6 +37,7 @@ ENDPOINTS = {
     ("GET", "/docs"): "operate",
     ("GET", "/openapi.json"): "operate",
     ("POST", "/metrics"): "operate",
+    ("POST", "/v1/events"): "operate",
     ("POST", "/"): "operate",
     ("PUT", "/v1/models/tracks:predict"): "operate",
     ("GET", "/v1/models/tracks:predict"): "operate",
@@ -52,6 +54,7 @@ ENDPOINTS = {
 }
 MAY = {
     "search": {Role.ANALYST},
+    "view": {Role.VIEWER, Role.ANALYST},
     "observe": {Role.ADMIN, Role.AUDITOR},
     "operate": {Role.ADMIN},
     "anybody": {*Role, None},
@@ -124,7 +127,8 @@ def test_without_a_token_only_whether_it_is_up_is_told(door: Door, endpoint: tup
 
 def test_every_permission_is_somebody_s_and_every_endpoint_needs_what_the_table_says() -> None:
     assert set().union(*PERMISSIONS.values()) == set(Permission)
-    named = {"search": Permission.SEARCH, "observe": Permission.OBSERVE, "operate": Permission.OPERATE, "anybody": None}
+    named = {"anybody": None, "view": Permission.VIEW, "search": Permission.SEARCH}
+    named |= {"observe": Permission.OBSERVE, "operate": Permission.OPERATE}
     assert {endpoint: permission_for(*endpoint) for endpoint in ENDPOINTS} == {
         endpoint: named[need] for endpoint, need in ENDPOINTS.items()
     }
