@@ -58,12 +58,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     recipe = _recipe(options)
     torch.set_num_threads(recipe.threads)
     torch.manual_seed(recipe.seed)
-    student = CompactNetwork(left_out=LEFT_OUT)
-    student.begin_as(onnx.load(teacher.weights_path))
-    began = teacher.card.weights.sha256
-    if options.begin is not None:
-        student.load_state_dict(load_file(options.begin))
-        began = hashlib.sha256(options.begin.read_bytes()).hexdigest()
     ask = _teacher(teacher)
     views = prepare_views(
         sides["train"],
@@ -74,6 +68,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         seed=_SEED,
         teacher_id=teacher.card.weights.sha256,
     )
+    student = CompactNetwork(left_out=LEFT_OUT)
+    student.begin_as(onnx.load(teacher.weights_path), views.embeddings.mean(0))
+    began = teacher.card.weights.sha256
+    if options.begin is not None:
+        student.load_state_dict(load_file(options.begin))
+        began = hashlib.sha256(options.begin.read_bytes()).hexdigest()
     lesson = DistillationLesson(student, views, view_as_they_are(sides["validation"], ask, STUDENT_PX))
 
     params = {**recipe.model_dump(), "views": options.views, "began": began, "left_out": list(LEFT_OUT)}
@@ -145,7 +145,8 @@ def export_student(
         task="face_embedding",
         description=(
             f"Faces to {EMBEDDING} numbers, not unit length, from luminance alone. The layout of {teacher.name} at "
-            f"half its side, without {len(LEFT_OUT)} of its blocks, begun with its weights and taught by it."
+            f"half its side, without {len(LEFT_OUT)} of its blocks, begun with its weights and taught by it; the mean "
+            "embedding is taken away."
         ),
         weights=weights,
         licence=options.licence,

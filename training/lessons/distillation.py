@@ -15,10 +15,9 @@ _LEAST_SPREAD = 0.01
 
 
 class DistillationLesson(Lesson):
-    """The student's embeddings follow the teacher's in length, direction and mutual similarity.
+    """The student's embeddings follow the teacher's, less their mean, in length, direction and mutual similarity.
 
-    Directions are compared after the mean embedding is taken away: faces share most of theirs, and what tells them
-    apart would hardly count beside it.
+    Faces share most of an embedding: beside the mean, what tells them apart would hardly count.
     """
 
     mean_D: Tensor  # noqa: N815 (shape letters end tensor names)
@@ -27,7 +26,7 @@ class DistillationLesson(Lesson):
         """Bring both together.
 
         Args:
-            student: Chips (N, 3, S, S), 0-255, to embeddings like the teacher's.
+            student: Chips (N, 3, S, S), 0-255, to embeddings like the teacher's less their mean.
             views: What it learns from.
             validation: Of other subjects.
         """
@@ -43,8 +42,8 @@ class DistillationLesson(Lesson):
     def forward(self, rows_B: Tensor, generator: torch.Generator) -> Tensor:
         """How far the student is from the teacher on some views, shown worse than the teacher saw them."""
         shown_B1SS = worsen(self._views.pixels[rows_B].float(), generator)
-        made_BD = self.student(shown_B1SS.expand(-1, 3, -1, -1).to(self.device))
-        made, wanted = made_BD - self.mean_D, self._views.embeddings[rows_B].to(self.device) - self.mean_D
+        made = self.student(shown_B1SS.expand(-1, 3, -1, -1).to(self.device))
+        wanted = self._views.embeddings[rows_B].to(self.device) - self.mean_D
         error = (made - wanted).square().sum(1).mean() / wanted.square().sum(1).mean()
         loss: Tensor = error + distillation_loss(made, wanted) + _RELATIONS_WEIGHT * relation_loss(made, wanted)
         return loss
@@ -59,8 +58,6 @@ class DistillationLesson(Lesson):
         with torch.inference_mode():
             parts = [part.float().expand(-1, 3, -1, -1) for part in torch.split(self._validation.pixels, _BATCH)]
             made_ND = torch.cat([self.student(part.to(self.device)).cpu() for part in parts])
-        mean_D = self.mean_D.cpu()
-        spread = refuse_collapse(made_ND - mean_D, least_spread=_LEAST_SPREAD)
-        cosine_N = functional.cosine_similarity(made_ND - mean_D, self._validation.embeddings - mean_D)
-        cosine = cosine_N.mean().item()
+        spread = refuse_collapse(made_ND, least_spread=_LEAST_SPREAD)
+        cosine = functional.cosine_similarity(made_ND, self._validation.embeddings - self.mean_D.cpu()).mean().item()
         return {"validation_loss": 1 - cosine, "teacher_cosine": cosine, "embedding_spread": spread}

@@ -45,7 +45,7 @@ class CompactNetwork(nn.Module):
         self.kept = [index for index in range(len(_BLOCKS)) if index not in left_out]
         before = (_STEM, *(channels for channels, _ in _BLOCKS))
         self.blocks = nn.ModuleList(PlainBlock(before[i], *_BLOCKS[i]) for i in self.kept)
-        self.project = nn.Linear(_BLOCKS[-1][0], EMBEDDING, bias=False)
+        self.project = nn.Linear(_BLOCKS[-1][0], EMBEDDING)
 
     def forward(self, chips_B3SS: Tensor) -> Tensor:
         """(B, D), not of unit length."""
@@ -57,10 +57,14 @@ class CompactNetwork(nn.Module):
         embeddings_BD: Tensor = self.project(x.mean((2, 3)))
         return embeddings_BD
 
-    def begin_as(self, converted: onnx.ModelProto) -> None:
+    def begin_as(self, converted: onnx.ModelProto, mean_D: Tensor) -> None:
         """Take over the weights of dlib's network, as services.models.conversion wrote it.
 
         A stem that reads three equal channels does the same as one that reads their sum.
+
+        Args:
+            converted: Its 150 px form.
+            mean_D: Its mean embedding, which is taken away: what all faces share tells nobody apart.
         """
         arrays = [torch.from_numpy(numpy_helper.to_array(x).copy()) for x in converted.graph.initializer]
         mean_3, layers = arrays[0], [x for x in arrays if x.ndim == 4]
@@ -77,6 +81,7 @@ class CompactNetwork(nn.Module):
                 assert convolution.bias is not None  # every convolution here has one
                 convolution.bias.copy_(biases[place])
             self.project.weight.copy_(projection_CD.T)
+            self.project.bias.copy_(-mean_D)
 
 
 class PlainBlock(nn.Module):

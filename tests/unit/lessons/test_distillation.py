@@ -18,6 +18,7 @@ class Averages(nn.Module):
     def __init__(self, seed):
         super().__init__()
         torch.manual_seed(seed)
+        # The student's bias learns to take the teacher's mean away.
         self.mix = nn.Linear(36, 8)
 
     def forward(self, chips):

@@ -57,7 +57,7 @@ def test_a_colour_picture_is_seen_as_its_luminance():
 def test_begins_as_dlib_s_network_on_grey_chips(teacher):
     converted = onnx.load(teacher.weights_path)
     network = CompactNetwork().eval()
-    network.begin_as(converted)
+    network.begin_as(converted, torch.arange(128.0))
     chips = draw_grey_chips(150, 1)
     # Up to the tenth block: beyond it dlib leaves the last line of even maps zero, where this network computes it.
     converted.graph.output.append(onnx.helper.make_empty_tensor_value_info("block10"))
@@ -72,13 +72,14 @@ def test_begins_as_dlib_s_network_on_grey_chips(teacher):
     last = [array for array in arrays if array.ndim == 4][-1]
     np.testing.assert_array_equal(network.blocks[-1].second.weight.detach().numpy(), last)
     np.testing.assert_array_equal(network.project.weight.detach().numpy().T, arrays[-1])
+    assert network.project.bias.tolist() == [-float(index) for index in range(128)]
 
 
 def test_blocks_left_out_take_their_weights_with_them(teacher):
     converted = onnx.load(teacher.weights_path)
     whole, short = CompactNetwork(), CompactNetwork(left_out=(2, 6))
-    whole.begin_as(converted)
-    short.begin_as(converted)
+    whole.begin_as(converted, torch.zeros(128))
+    short.begin_as(converted, torch.zeros(128))
     assert torch.equal(short.blocks[2].first.weight, whole.blocks[3].first.weight)
     assert torch.equal(short.blocks[5].second.bias, whole.blocks[7].second.bias)
 
