@@ -182,7 +182,7 @@ def print_found(found: Iterable[Sighting], *, shown: int | None, names: Mapping[
         names: Of those who were unknown, by pseudonym.
     """
     # The id is for `whodid show`: of everything in a narrow terminal, it is not to be cut.
-    table = Table("when", "for", "camera", "who", "did", "clip", Column("event", no_wrap=True))
+    table = Table("when", "for", "camera", Column("who", overflow="fold"), "did", "clip", Column("event", no_wrap=True))
     for sighting in found:
         event = sighting.event
         in_clip = format_seconds(event.start_seconds)
@@ -216,7 +216,7 @@ def print_strangers(strangers: Iterable[Stranger], tracks: Mapping[str, int], na
         tracks: How often each was seen, by pseudonym.
         names: Of those who were named since.
     """
-    table = Table("pseudonym", "seen", "faces", "least alike", "first", "until", "named")
+    table = Table(Column("pseudonym", no_wrap=True), "seen", "faces", "least alike", "first", "until", "named")
     for each in strangers:
         table.add_row(
             each.pseudonym,
