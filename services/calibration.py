@@ -96,7 +96,7 @@ def calibrate_gallery(
         data=f"{cohort.name}: {count} people, {len(people)} pictures",
     )
     nearest = np.concatenate([search.stranger_best for search in searches])
-    tail = measure_tail(nearest, space=record.space, subjects=size)
+    tail = measure_tail(nearest, space=record.space, subjects=size, people=count)
     gallery.calibrate(record, tail)
     growth = [] if tail is None else [follow_growth(record, tail, size * times)[1] for times in _GROWTH]
     title = f"{size} subjects, {count} people, threshold {record.threshold}"

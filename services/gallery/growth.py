@@ -24,7 +24,7 @@ from services.contracts.message import Cosine, Message
 
 # Of the strangers, the nearest ones that the tail is fitted to.
 _TAIL_SHARE = 0.1
-# A share is measured where at least so many strangers lie beyond it.
+# A share is measured where at least so many strangers, and so many different pairs of people, lie beyond it.
 _LEAST_BEYOND = 10
 # Cosines end at 1, so the tail is no heavier than exponential (0). Directions in d dimensions come near each other as
 # (1 - cosine) to the power (d - 1)/2, a shape of -2/(d - 1): faces vary in more than 14 ways, and a fit to a few
@@ -90,21 +90,26 @@ class StrangerTail(Message):
         return float(self.scale / self.shape * (ratio**-self.shape - 1))
 
 
-def measure_tail(stranger_best_S: NDArray[np.float64], *, space: str, subjects: int) -> StrangerTail | None:
+def measure_tail(
+    stranger_best_S: NDArray[np.float64], *, space: str, subjects: int, people: int
+) -> StrangerTail | None:
     """The distribution of strangers' similarities to the nearest of `subjects` people.
 
     Args:
         stranger_best_S: One for each search by a stranger, of all random galleries together.
         space: The embedding space.
         subjects: How many were enrolled in each gallery.
+        people: From how many they were all drawn: galleries drawn again show the same pairs of them again.
 
     Returns:
         None where there are too few to say anything about a tail.
     """
     ranked = np.sort(stranger_best_S)
-    if len(ranked) * _TAIL_SHARE < _LEAST_BEYOND:
+    pairs = people * (people - 1) / 2
+    least = _LEAST_BEYOND * max(1 / len(ranked), subjects / pairs if pairs else np.inf)
+    if least > _TAIL_SHARE:
         return None
-    shares = [share for share in _GRID if share * len(ranked) >= _LEAST_BEYOND]
+    shares = [share for share in _GRID if share >= least]
     similarities = [float(np.clip(np.quantile(ranked, 1 - share), -1, 1)) for share in shares]
     scale, shape = _fit_pareto(ranked[ranked > np.quantile(ranked, 1 - _TAIL_SHARE)], similarities[_GRID.index(0.1)])
     return StrangerTail(
