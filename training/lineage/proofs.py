@@ -223,6 +223,11 @@ def compare_gallery(reference: GalleryRef, settings: Settings) -> dict[str, str]
     from services.gallery.store import Gallery
 
     facts = {"space": reference.embedding_space, "subjects": str(reference.subjects)}
+    if (held := reference.threshold) is not None:
+        facts["threshold"] = (
+            f"{held.similarity:.4f}, {held.basis} for {held.subjects} enrolled at FPIR {held.fpir:g} "
+            f"(calibrated with {held.calibrated_subjects})"
+        )
     try:
         now = Gallery(settings.gallery).snapshot(reference.embedding_space).reference.sha256
     except WhodidError as fault:
