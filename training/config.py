@@ -45,6 +45,7 @@ class AugmentationParams(Params):
     zoom: float = Field(ge=0, lt=1, description="Largest change of scale: 0.1 is 0.9 to 1.1.")
     light: float = Field(ge=0, lt=1, description="Largest gain and offset of brightness, as a share.")
     colour: float = Field(ge=0, lt=1, description="Largest gain of each channel alone, as a share.")
+    recolour_probability: Chance = Field(description="Of mixing, swapping or inverting colours: clothes of any kind.")
     blur_probability: Chance
     noise: float = Field(ge=0, description="Largest standard deviation, in grey levels of 255.")
     erase_probability: Chance

@@ -14,6 +14,8 @@ _DARKNESS = 12.0
 # The torso: below the head, above the legs, without the background at the sides.
 _TOP_SHARE, _BOTTOM_SHARE, _SIDE_SHARE = 0.2, 0.5, 0.3
 _ROWS, _COLUMNS = 24, 12
+# Boxes wider than this share of their height are of people who lie or are falling.
+_UPRIGHT = 0.8
 
 
 def describe_torso(picture: Picture, box_px: NDArray[np.floating]) -> NDArray[np.float32] | None:
@@ -24,10 +26,12 @@ def describe_torso(picture: Picture, box_px: NDArray[np.floating]) -> NDArray[np
         box_px: (4,), of the person.
 
     Returns:
-        float32, (72,), sums to 1; None where the torso is out of the picture.
+        float32, (72,), sums to 1; None where the torso is out of the picture, or the person lies: it is elsewhere then.
     """
     left, top, right, bottom = (float(edge) for edge in box_px)
     width, height = right - left, bottom - top
+    if width > _UPRIGHT * height:
+        return None
     rows = np.linspace(top + _TOP_SHARE * height, top + _BOTTOM_SHARE * height, _ROWS).astype(int)
     columns = np.linspace(left + _SIDE_SHARE * width, right - _SIDE_SHARE * width, _COLUMNS).astype(int)
     rows = rows[(rows >= 0) & (rows < picture.shape[0])]

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from services.perception.crop import Square
 from services.perception.detect import FaceDetector, PersonDetector, Region
-from services.perception.detection import Boxes, Detection, pairwise_coverage, suppress_overlaps
+from services.perception.detection import Boxes, Detection, pairwise_coverage, pairwise_iou, suppress_overlaps
 from services.perception.frame import Frame
 
 DISCOVERY_SECONDS = 0.5
@@ -25,6 +25,11 @@ CARRY_ON_SHARE = 0.5
 # The square around one person has this many times their height; people down to such a share of it are found as well.
 _ZOOM = 1.9
 _LEAST_SHARE = 0.3
+# Whoever the first look misses, as it does who falls or lies, is looked for again: in these many times the longer side
+# of where they should be, and in a region of their own proportions, squeezed until they fill it as who stands would.
+_CLOSER_ZOOMS = (1.6, 1.2)
+_SQUEEZED_ZOOM = 1.5
+_FOUND_IOU = 0.3
 # Free room at the sides, so that a square's edge cuts nobody off.
 _MARGIN = 1.1
 # Less of a body than this inside the picture is not looked for.
@@ -73,6 +78,12 @@ class PersonSearch:
                 regions += [next(self._tiles_in_turn) for _ in range(TILES_A_DISCOVERY)]
         at_least = self._detector.minimum_confidence * CARRY_ON_SHARE
         boxes, confidences = self._detector.detect(frame.rgb, list(dict.fromkeys(regions)), at_least)
+        for missed in self._visible(list(followed.values())):
+            for region in self._closer(missed):
+                if pairwise_iou(missed[None], boxes).max(initial=0.0) >= _FOUND_IOU:
+                    break
+                closer_boxes, closer_confidences = self._detector.detect(frame.rgb, [region], at_least)
+                boxes, confidences = np.concatenate([boxes, closer_boxes]), np.append(confidences, closer_confidences)
         kept = suppress_overlaps(boxes, confidences, _PERSON_IOU)
         boxes, confidences = boxes[kept], confidences[kept]
         whole = ~_is_part(boxes)
@@ -80,12 +91,9 @@ class PersonSearch:
 
     def _around(self, boxes: list[NDArray[np.float32]]) -> list[Region]:
         """As few regions as show everyone followed at a good size."""
-        picture = np.array([[0, 0, self._width_px, self._height_px]], np.float32)
         groups: list[Boxes] = []
-        for box in sorted(boxes, key=lambda box: box.tolist()):
-            if pairwise_coverage(box[None], picture)[0, 0] < _LEAST_INSIDE:
-                continue
-            visible = np.clip(box, 0, picture[0, [2, 3, 2, 3]])[None]
+        for box in sorted(self._visible(boxes), key=lambda box: box.tolist()):
+            visible = box[None]
             for index, group in enumerate(groups):
                 together = np.concatenate([group, visible])
                 if self._square_around(together) is not None:
@@ -95,6 +103,29 @@ class PersonSearch:
                 groups.append(visible)
         everything = (0, 0, self._width_px, self._height_px)
         return [self._square_around(group) or everything for group in groups]
+
+    def _visible(self, boxes: list[NDArray[np.float32]]) -> list[NDArray[np.float32]]:
+        """What of each box lies in the picture, where enough of it does to be looked for."""
+        picture = np.array([[0, 0, self._width_px, self._height_px]], np.float32)
+        return [
+            np.clip(box, 0, picture[0, [2, 3, 2, 3]])
+            for box in boxes
+            if pairwise_coverage(box[None], picture)[0, 0] >= _LEAST_INSIDE
+        ]
+
+    def _closer(self, box: NDArray[np.float32]) -> list[Region]:
+        """Where somebody whom the first look missed is looked for again, one after another."""
+        width, height = float(box[2] - box[0]), float(box[3] - box[1])
+        short_px = min(self._width_px, self._height_px)
+        sides = [(_SQUEEZED_ZOOM * width, _SQUEEZED_ZOOM * height)]
+        sides += [(min(zoom * max(width, height), short_px),) * 2 for zoom in _CLOSER_ZOOMS]
+        regions = []
+        for across, down in sides:
+            region_width, region_height = min(round(across), self._width_px), min(round(down), self._height_px)
+            x = int(np.clip((box[0] + box[2] - region_width) / 2, 0, self._width_px - region_width))
+            y = int(np.clip((box[1] + box[3] - region_height) / 2, 0, self._height_px - region_height))
+            regions.append((x, y, x + region_width, y + region_height))
+        return regions
 
     def _square_around(self, boxes: Boxes) -> Region | None:
         """The square that shows all boxes whole and none too small; None where there is none."""

@@ -33,6 +33,7 @@ _HITS_TO_CONFIRM = 3
 _WIDENING = 0.25
 _LEAST_OVERLAP = 0.15
 _LEAST_OVERLAP_UNSURE = 0.35
+_EXPECTED_IOU = 0.5
 # Clothes this unlike are another person's, wherever they are; after being unseen for a while they must agree better.
 _LEAST_LIKENESS = 0.78
 _OCCLUDED_SECONDS = 0.35
@@ -42,6 +43,8 @@ _ENTANGLED_COVERAGE = 0.35
 _APART_IOU = 0.15
 # Two people of one size, one before the other.
 _CROSSING_IOU = 0.4
+# A box that has grown so much since its person was last alone in it, while another is hidden, shows both.
+_SHARED_GROWTH = 1.6
 # Detections that share so much are one person's until they come apart.
 _DOUBLE_COVERAGE = 0.6
 # What the better way to tell two people apart must gain over the other.
@@ -60,7 +63,7 @@ class Followed:
         number: Stays the same for as long as the track lives; never used again.
         box_px: float32, (4,), smoothed.
         confidence: Of the detection; 0 when carried over.
-        detected: Found in this very picture.
+        detected: Found in this very picture, and alone in the box.
         confirmed: Seen often enough to be believed.
         detection: Index of the matched detection; None when carried over.
     """
@@ -83,6 +86,8 @@ class _Track:
         self.hits = 1
         self.confirmed = False
         self.appearance: Histogram | None = None
+        # Of the latest box that was certainly theirs alone.
+        self.alone_px2 = _area(box_px)
 
 
 class Tracker:
@@ -152,12 +157,18 @@ class Tracker:
         self._tracks = [track for track in self._tracks if track.number not in ended]
         matches = {number: index for number, index in matches.items() if number not in ended}
         crowded = _crowded(boxes_px)
+        shared = self._find_shared(matches, boxes_px)
         for track in self._tracks:
-            if track.number in matches:
+            if track.number in shared:
+                # Where they are is between the two: nothing to learn a motion from.
+                track.seen_seconds = seconds
+            elif track.number in matches:
                 index = matches[track.number]
                 self._carry_on(track, boxes_px[index], float(confidences[index]))
-                if not crowded[index] and not any(track.number in pair for pair in self._entangled):
-                    track.appearance = _blend(track.appearance, appearances[index])
+                if not any(track.number in pair for pair in self._entangled):
+                    track.alone_px2 = _area(boxes_px[index])
+                    if not crowded[index]:
+                        track.appearance = _blend(track.appearance, appearances[index])
         self._tracks = [track for track in self._tracks if self._lives(track)]
         for index in sure.tolist():
             if index not in matches.values() and not self._is_double(boxes_px, index, matches):
@@ -166,7 +177,10 @@ class Tracker:
                 self._next_number += 1
                 self._tracks.append(track)
                 matches[track.number] = index
-        return [self._describe(track, matches.get(track.number), confidences) for track in self._tracks]
+        return [
+            self._describe(track, None if track.number in shared else matches.get(track.number), confidences)
+            for track in self._tracks
+        ]
 
     def forget(self) -> None:
         """End every track: the scene has changed, and who stands where somebody stood is somebody else."""
@@ -188,6 +202,9 @@ class Tracker:
         """Add the best one-to-one matches of tracks and candidate detections to `matches`."""
         if not tracks or not len(candidates):
             return
+        # Whoever is where one person alone should be is that person, however they have turned.
+        expected = pairwise_iou(self._boxes(tracks), boxes_px[candidates]) >= _EXPECTED_IOU
+        alone = (_overlap(self._boxes(self._tracks), boxes_px[candidates]) >= _LEAST_OVERLAP).sum(axis=0) == 1
         affinity = np.maximum(
             _overlap(self._boxes(tracks), boxes_px[candidates]),
             # Someone who stopped behind an obstacle comes out where they went in.
@@ -200,7 +217,8 @@ class Tracker:
             for column, index in enumerate(candidates.tolist()):
                 alike = likeness(track.appearance, appearances[index])
                 known = track.appearance is not None and appearances[index] is not None
-                if known and alike < (_LEAST_LIKENESS_OCCLUDED if occluded else _LEAST_LIKENESS):
+                evident = not occluded and expected[row, column] and alone[column]
+                if known and not evident and alike < (_LEAST_LIKENESS_OCCLUDED if occluded else _LEAST_LIKENESS):
                     allowed[row, column] = False
                 affinity[row, column] += _MATCH_CLOTHES_WEIGHT * alike + (0.1 if track.confirmed else 0.0)
         rows, columns = linear_sum_assignment(np.where(allowed, affinity, -1e3), maximize=True)
@@ -222,6 +240,21 @@ class Tracker:
                     self._entangled[pair] = None
                 elif row < column and ious[row, column] > _CROSSING_IOU:
                     self._entangled.setdefault(pair, None)
+
+    def _find_shared(self, matches: dict[int, int], boxes_px: Boxes) -> set[int]:
+        """Tracks whose detection holds somebody else, too: it says where they are, and not what either of them does."""
+        by_number = {track.number: track for track in self._tracks}
+        shared = set()
+        for pair in self._entangled:
+            for seen, hidden in (pair, pair[::-1]):
+                if (
+                    seen in matches
+                    and hidden in by_number
+                    and hidden not in matches
+                    and _area(boxes_px[matches[seen]]) > _SHARED_GROWTH * by_number[seen].alone_px2
+                ):
+                    shared.add(seen)
+        return shared
 
     def _disentangle(
         self, matches: dict[int, int], boxes_px: Boxes, appearances: Sequence[Histogram | None]
@@ -301,6 +334,10 @@ class Tracker:
     @staticmethod
     def _boxes(tracks: Sequence[_Track]) -> Boxes:
         return np.stack([t.motion.box_px for t in tracks]) if tracks else np.zeros((0, 4), np.float32)
+
+
+def _area(box_px: NDArray[np.float32]) -> float:
+    return float((box_px[2] - box_px[0]) * (box_px[3] - box_px[1]))
 
 
 def _gain(fit: NDArray[np.floating]) -> float:

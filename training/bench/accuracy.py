@@ -103,6 +103,7 @@ def judge_clip(
                 start_seconds=event.start_seconds,
                 end_seconds=event.end_seconds,
                 shown_id=person if person in enrolled else None,
+                misplaced=person == NOBODY,
             )
         )
     truths = [
@@ -127,8 +128,9 @@ def tabulate(outcomes: Sequence[ClipOutcome], what: str, *, verbose: bool = Fals
             "a gallery enrolled afresh from stills. An event is right when its subject (or unknown) and its action "
             f"are right and it overlaps the truth with temporal IoU >= {TEMPORAL_IOU}, one to one; abstentions are "
             f"never right. 95 % interval: {_DRAWS} bootstrap draws of whole clips, seed {_SEED}. A swap is an event "
-            "that names another enrolled person than its boxes show; strangers are events that name anyone where "
-            "nobody enrolled is shown."
+            "that names another enrolled person than its boxes show; strangers are events that name somebody who is "
+            f"not enrolled; misplaced are names on boxes that overlap nobody by an IoU of {_BOX_IOU}, or no one person "
+            "most of the time."
         ),
         columns=(
             "clip",
@@ -140,6 +142,7 @@ def tabulate(outcomes: Sequence[ClipOutcome], what: str, *, verbose: bool = Fals
             "F1",
             "swaps",
             "strangers",
+            "misplaced",
             "abstained",
         ),
         rows=tuple(rows),
@@ -189,7 +192,9 @@ def describe_models(analysis: Analysis) -> str:
 
 def _describe(what: Happening | Claim) -> str:
     line = f"{what.subject_id or 'unknown'} {what.action} {what.start_seconds:.2f}-{what.end_seconds:.2f} s"
-    return f"{line} (shows {what.shown_id or 'nobody enrolled'})" if isinstance(what, Claim) else line
+    if not isinstance(what, Claim):
+        return line
+    return f"{line} (shows {'no one person' if what.misplaced else what.shown_id or 'a stranger'})"
 
 
 def _sum(scores: Sequence[EventScores]) -> EventScores:
@@ -199,6 +204,7 @@ def _sum(scores: Sequence[EventScores]) -> EventScores:
         matched=sum(score.matched for score in scores),
         swapped=sum(score.swapped for score in scores),
         strangers_named=sum(score.strangers_named for score in scores),
+        misplaced_named=sum(score.misplaced_named for score in scores),
     )
 
 
@@ -213,5 +219,6 @@ def _row(name: str, outcomes: Sequence[ClipOutcome], scores: EventScores) -> tup
         scores.f1,
         scores.swapped,
         scores.strangers_named,
+        scores.misplaced_named,
         sum(len(outcome.abstained) for outcome in outcomes),
     )

@@ -12,12 +12,14 @@ from training.config import AugmentationParams
 
 # In a mirror only the speed to the right changes sign; see services.perception.windows.measure_motion.
 _MIRRORED_MOTION = (-1.0, 1.0, 1.0, 1.0, 1.0)
+# Of the windows that are recoloured.
+_INVERTED_SHARE = 0.15
 
 
 def augment(
     rgb_NTHWC: Tensor, motion_NTM: Tensor, params: AugmentationParams, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
-    """Mirror, move, zoom, relight, tint, blur, cover and add noise.
+    """Mirror, move, zoom, relight, tint, recolour, blur, cover and add noise.
 
     Args:
         rgb_NTHWC: (N, T, H, W, 3) uint8.
@@ -52,6 +54,9 @@ def augment(
     offset_N = 128 * params.light * (2 * draw(count) - 1)
     x_NTCHW = x_NTCHW * (gain_N[:, None] * tint_NC)[:, None, :, None, None] + offset_N[:, None, None, None, None]
 
+    recoloured_N = draw(count) < params.recolour_probability
+    x_NTCHW[recoloured_N] = _recolour(x_NTCHW[recoloured_N], generator)
+
     blurred_N = draw(count) < params.blur_probability
     if blurred_N.any():
         sharp_XCHW = x_NTCHW[blurred_N].flatten(0, 1)
@@ -68,3 +73,17 @@ def augment(
     noise_NTCHW = torch.randn(x_NTCHW.shape, generator=generator)
     x_NTCHW = x_NTCHW + deviation_N[:, None, None, None, None] * noise_NTCHW
     return x_NTCHW.clamp(0, 255).round().to(torch.uint8).permute(0, 1, 3, 4, 2), moved_NTM
+
+
+def _recolour(x_NTCHW: Tensor, generator: torch.Generator) -> Tensor:
+    """Give each window other colours: its channels in another order, mixed more or less, and now and then inverted."""
+    count = len(x_NTCHW)
+    order_NCC = functional.one_hot(torch.rand(count, 3, generator=generator).argsort(dim=1), 3).float()
+    mixture_NCC = torch.rand(count, 3, 3, generator=generator)
+    mixture_NCC = mixture_NCC / mixture_NCC.sum(dim=2, keepdim=True)
+    pure_N11 = torch.rand(count, 1, 1, generator=generator)
+    recolour_NCC = pure_N11 * order_NCC + (1 - pure_N11) * mixture_NCC
+    recoloured_NTCHW = torch.einsum("ntchw,ndc->ntdhw", x_NTCHW, recolour_NCC)
+    inverted_N = torch.rand(count, generator=generator) < _INVERTED_SHARE
+    recoloured_NTCHW[inverted_N] = 255 - recoloured_NTCHW[inverted_N]
+    return recoloured_NTCHW

@@ -34,8 +34,8 @@ class Happening:
 class Claim:
     """What was answered.
 
-    `shown_id` is the subject whom the boxes of the claim's track show in truth: None for a stranger,
-    or where the track follows nobody.
+    `shown_id` is the subject whom the boxes of the claim's track show in truth, None for a stranger.
+    `misplaced` where they show no person at all, or no one person most of the time.
     """
 
     clip: str
@@ -44,6 +44,7 @@ class Claim:
     start_seconds: float
     end_seconds: float
     shown_id: str | None
+    misplaced: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +56,8 @@ class EventScores:
         claims: Answers.
         matched: Claims that are right.
         swapped: Claims that name another enrolled person than the one shown.
-        strangers_named: Claims that name anyone where a stranger or nobody is shown.
+        strangers_named: Claims that name anyone where a stranger is shown.
+        misplaced_named: Claims that name anyone where the boxes show no one person.
     """
 
     truths: int
@@ -63,6 +65,7 @@ class EventScores:
     matched: int
     swapped: int
     strangers_named: int
+    misplaced_named: int
 
     @property
     def precision(self) -> float:
@@ -119,5 +122,6 @@ def score_events(truths: Sequence[Happening], claims: Sequence[Claim], *, minimu
         claims=len(claims),
         matched=len(match_events(truths, claims, minimum_iou=minimum_iou)),
         swapped=sum(c.shown_id is not None and c.shown_id != c.subject_id for c in named),
-        strangers_named=sum(c.shown_id is None for c in named),
+        strangers_named=sum(c.shown_id is None and not c.misplaced for c in named),
+        misplaced_named=sum(c.misplaced for c in named),
     )

@@ -1,4 +1,4 @@
-"""CnnLstm: what a person does in one window, from pictures of the body and the motion of its box.
+"""CnnLstm: what a person does in one window, from pictures of the body, how they change, and the motion of its box.
 
 Shape legend, at the end of every tensor's name:
     N windows · T frames of a window · H, W picture side in pixels · C channels or features
@@ -16,7 +16,11 @@ from services.perception.windows import MOTION_CHANNELS
 class CnnLstm(nn.Module):
     """A small frame CNN, the box's motion beside it, a bidirectional LSTM, attention over time.
 
-    Pixels arrive as uint8 and are scaled inside, so an engine is fed what the decoder gives.
+    Each picture is seen together with its difference to the one before: what moves is told apart from what is merely
+    bright, whatever people wear. Pixels arrive as uint8 and are scaled inside, so an engine is fed what the decoder
+    gives.
+
+    Source: temporal differences as the second stream's input, TSN, arXiv:1608.00859 (there beside optical flow).
     """
 
     def __init__(
@@ -36,8 +40,12 @@ class CnnLstm(nn.Module):
     def forward(self, rgb_NTHWC: Tensor, motion_NTM: Tensor) -> Tensor:
         """Answer logits (N, K) for uint8 pictures (N, T, H, W, 3) and float32 motion (N, T, 5)."""
         frames = rgb_NTHWC.shape[1]
-        rgb_XCHW = rgb_NTHWC.flatten(0, 1).permute(0, 3, 1, 2).float() / 127.5 - 1
-        pictures_NTC = self.pictures(rgb_XCHW).unflatten(0, (-1, frames))
+        rgb_NTCHW = rgb_NTHWC.permute(0, 1, 4, 2, 3).float() / 127.5 - 1
+        change_NTCHW = rgb_NTCHW[:, 1:] - rgb_NTCHW[:, :-1]
+        # The first picture has none before it, and borrows the next one's change.
+        change_NTCHW = torch.cat([change_NTCHW[:, :1], change_NTCHW], dim=1)
+        both_XCHW = torch.cat([rgb_NTCHW, change_NTCHW], dim=2).flatten(0, 1)
+        pictures_NTC = self.pictures(both_XCHW).unflatten(0, (-1, frames))
         joined_NTC = self.join(pictures_NTC + self.motion(motion_NTM))
         states_NTC, _ = self.lstm(self.dropout(joined_NTC))
         weights_NT1 = self.attention(states_NTC).softmax(dim=1)
@@ -48,7 +56,7 @@ class CnnLstm(nn.Module):
 
 
 class FrameCnn(nn.Module):
-    """(X, 3, H, W) pictures to (X, C) features; every stage halves the side.
+    """(X, 6, H, W) pictures and their changes to (X, C) features; every stage halves the side.
 
     The last stage is read place by place, not averaged: where limbs are in the crop is what an
     action looks like. GroupNorm rather than BatchNorm: the pictures of a window are near copies, so
@@ -58,7 +66,7 @@ class FrameCnn(nn.Module):
     def __init__(self, size_px: int, channels: tuple[int, ...], features: int) -> None:
         super().__init__()
         stages: list[nn.Module] = []
-        for before, after in zip((3, *channels), channels, strict=False):
+        for before, after in zip((6, *channels), channels, strict=False):
             stages += [
                 nn.Conv2d(before, after, 3, stride=2, padding=1, bias=False),
                 nn.GroupNorm(max(1, after // 8), after),
@@ -68,7 +76,7 @@ class FrameCnn(nn.Module):
         side = math.ceil(size_px / 2 ** len(channels))
         self.places = nn.Linear(channels[-1] * side**2, features)
 
-    def forward(self, rgb_XCHW: Tensor) -> Tensor:
+    def forward(self, both_XCHW: Tensor) -> Tensor:
         """Features of each picture."""
-        features_XC: Tensor = self.places(self.stages(rgb_XCHW).flatten(1))
+        features_XC: Tensor = self.places(self.stages(both_XCHW).flatten(1))
         return features_XC

@@ -127,8 +127,8 @@ STRANGERS: tuple[int, ...] = (9039, 9092, 9059, 9005)
 
 TRAIN = ClipSet(
     "train",
-    casts=tuple(tuple(range(1000 + 4 * k, 1000 + 4 * k + 3 + k % 2)) for k in range(28)),
-    seeds=tuple(range(400, 428)),
+    casts=tuple(tuple(range(1000 + 4 * k, 1000 + 4 * k + 3 + k % 2)) for k in range(44)),
+    seeds=tuple(range(400, 444)),
     size_px=(640, 360),
     fps=12.5,
     near_share=0.6,
@@ -144,7 +144,7 @@ HELDOUT = ClipSet(
         (STRANGERS[0], ENROLLED[2], ENROLLED[0]),
         (ENROLLED[3], STRANGERS[1]),
     ),
-    seeds=(610, 611, 612, 613, 614, 615),
+    seeds=(710, 711, 712, 713, 714, 715),
     size_px=(1280, 720),
     fps=25.0,
     near_share=0.9,

@@ -55,14 +55,15 @@ def test_a_track_that_passes_to_another_person_is_a_swap_from_then_on() -> None:
     assert outcome.scores.swapped == 1
 
 
-def test_a_name_on_a_stranger_or_on_nobody_is_a_stranger_named() -> None:
+def test_a_name_on_a_stranger_and_a_name_on_nobody_are_counted_apart() -> None:
     outcome = judge(
         [(match("ann"), [("walk", 0, 5, 0.9)]), (match("bo"), [("walk", 0, 5, 0.9)])],
         [track("1", (0, RIGHT)), track("2", (0, (200, 0, 210, 20)))],
         [person("stranger", RIGHT, ("walk", 0, 5))],
     )
-    assert [claim.shown_id for claim in outcome.claims] == [None, None]
-    assert (outcome.scores.strangers_named, outcome.scores.swapped, outcome.scores.matched) == (2, 0, 0)
+    scores = outcome.scores
+    assert (scores.strangers_named, scores.misplaced_named, scores.swapped, scores.matched) == (1, 1, 0, 0)
+    assert [line.split("(")[1] for line in list_faults(outcome)[1:]] == ["shows a stranger)", "shows no one person)"]
 
 
 def test_an_abstention_on_a_stranger_is_an_answer_but_not_a_right_one() -> None:

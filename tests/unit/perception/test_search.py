@@ -50,7 +50,7 @@ def test_everywhere_is_searched_now_and_then() -> None:
 
 def test_everyone_followed_is_looked_at_whole_and_large_in_every_picture() -> None:
     people = {0: box(100, 300, 160, 460), 1: box(1000, 200, 1100, 480), 2: box(1120, 210, 1200, 470)}
-    looks = Looks([], [])
+    looks = Looks([person.tolist() for person in people.values()], [0.9, 0.9, 0.9])
     search = PersonSearch(looks, 1280, 720)
     search.find(frame(0), people)
     search.find(frame(0.1), people)
@@ -70,3 +70,49 @@ def test_what_several_looks_found_is_there_once() -> None:
     boxes, confidences = search.find(frame(0), {})
     assert boxes.tolist() == [whole, [600, 100, 700, 400]]
     assert confidences.tolist() == np.array([0.9, 0.7], np.float32).tolist()
+
+
+class FoundBySqueezing(PersonDetector):
+    """Finds one person lying, but only in a region of their own proportions."""
+
+    minimum_confidence = 0.4
+    lying = (300, 500, 600, 600)
+
+    def __init__(self) -> None:
+        self.looks = 0
+
+    def detect(self, picture: Picture, regions: Sequence[Region], at_least: float) -> tuple[Boxes, NDArray[np.float32]]:
+        self.looks += len(regions)
+        fits = any((right - left) > 2 * (bottom - top) for left, top, right, bottom in regions)
+        return (
+            np.array([self.lying] if fits else [], np.float32).reshape(-1, 4),
+            np.array([0.7] if fits else [], np.float32),
+        )
+
+
+def test_whoever_is_missed_is_looked_for_closer_until_found() -> None:
+    detector = FoundBySqueezing()
+    search = PersonSearch(detector, 1280, 720)
+    search.find(frame(0), {})
+    before = detector.looks
+    boxes, confidences = search.find(frame(0.1), {0: box(310, 500, 610, 600)})
+    assert boxes.tolist() == [list(detector.lying)]
+    assert confidences.tolist() == np.array([0.7], np.float32).tolist()
+    assert detector.looks == before + 2, "the look that missed, and the one that did not"
+
+
+def test_whoever_is_found_costs_one_look() -> None:
+    person = box(100, 300, 160, 460)
+    looks = Looks([person.tolist()], [0.9])
+    search = PersonSearch(looks, 1280, 720)
+    search.find(frame(0), {0: person})
+    search.find(frame(0.1), {0: person})
+    assert [len(regions) for regions in looks.asked[1:]] == [1]
+
+
+def test_who_has_left_the_picture_is_not_looked_for() -> None:
+    looks = Looks([], [])
+    search = PersonSearch(looks, 1280, 720)
+    search.find(frame(0), {})
+    search.find(frame(0.1), {0: box(1270, 300, 1370, 600)})
+    assert looks.asked[1:] == [[]]

@@ -186,3 +186,34 @@ def test_nobody_is_followed_for_ever_by_what_stands_out_from_the_scene() -> None
         if k == 40:
             assert followed, "whoever lies for a few seconds is still there"
     assert followed == []
+
+
+def test_who_turns_and_shows_other_colours_stays_who_they_are() -> None:
+    scenes: list[Scene] = [[(person(300), RED if k < 10 else BLUE)] for k in range(20)]
+    assert {one.number for answer in follow(scenes) for one in answer} == {0}
+
+
+def test_other_colours_are_somebody_else_where_two_may_be_meant() -> None:
+    scenes: list[Scene] = [[(person(300), RED), (person(400), RED)] for _ in range(10)]
+    # Both go behind a third person, who alone is seen where they stood.
+    scenes += [[(person(350), BLUE)] for _ in range(10)]
+    answers = follow(scenes)
+    assert number_at(answers[-1], 350) not in {one.number for one in answers[9]}
+
+
+def test_a_box_that_holds_two_is_nobodys() -> None:
+    apart: Scene = [(person(300), RED), (person(380), BLUE)]
+    together: Scene = [(np.array([268, 118, 412, 282], np.float32), RED)]
+    answers = follow([apart] * 8 + [[(person(310), RED), (person(370), BLUE)]] * 3 + [together] * 5 + [apart] * 5)
+    assert [sum(one.detected for one in answer) for answer in answers[11:16]] == [0] * 5
+    red, blue = number_at(answers[5], 300), number_at(answers[5], 380)
+    assert (number_at(answers[-1], 300), number_at(answers[-1], 380)) == (red, blue), "both are still followed"
+
+
+def test_who_passes_before_somebody_is_still_seen() -> None:
+    scenes: list[Scene] = []
+    for k in range(30):
+        x = 150 + 15 * k
+        scenes.append([(person(x), RED)] + ([(person(400), BLUE)] if abs(x - 400) > 50 else []))
+    answers = follow(scenes)
+    assert all(number_at(answer, 150 + 15 * k) == 0 for k, answer in enumerate(answers))
