@@ -10,6 +10,7 @@ OFF = AugmentationParams(
     zoom=0,
     light=0,
     colour=0,
+    recolour_probability=0,
     blur_probability=0,
     noise=0,
     erase_probability=0,
@@ -43,6 +44,7 @@ def test_a_mirrored_window_also_moves_the_other_way():
         {"zoom": 0.3},
         {"light": 0.3},
         {"colour": 0.3},
+        {"recolour_probability": 1.0},
         {"blur_probability": 1.0},
         {"noise": 9.0},
         {"erase_probability": 1.0},
@@ -67,3 +69,17 @@ def test_a_cover_hides_the_same_place_in_every_frame():
     for window in covered:
         rows = [frame.any(1).nonzero().flatten().tolist() for frame in window]
         assert rows[0] == rows[1] == rows[2]
+
+
+def test_new_colours_hold_for_a_whole_window_and_leave_shapes_alone():
+    rgb, _ = run(recolour_probability=1.0)
+    same = torch.equal(RGB[0, 0], RGB[0, 1])
+    assert not same
+    # Within a window equal pixels stay equal: paint two frames alike, and they come out alike.
+    twice = RGB.clone()
+    twice[:, 1] = twice[:, 0]
+    again, _ = augment(
+        twice, MOTION, OFF.model_copy(update={"recolour_probability": 1.0}), torch.Generator().manual_seed(0)
+    )
+    assert torch.equal(again[:, 0], again[:, 1])
+    assert torch.equal(again[:, 0], rgb[:, 0])
