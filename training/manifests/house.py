@@ -16,6 +16,9 @@ TASKS: dict[str, tuple[Task, ...]] = {
     "action": ("action",),
     "events": (),
 }
+# What a service does beside its tasks where a model for it is pinned.
+_OPTIONAL: dict[str, frozenset[Task]] = {"action": frozenset({"behaviour"})}
+_CANARY = "-canary"
 UNBUILT = "sha256:" + "0" * 64
 _IMAGE = re.compile(r"(?P<repository>[^@\s]+?)(:[\w.-]+)?@sha256:[0-9a-f]{64}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -30,7 +33,8 @@ _SECRET_VALUE = re.compile(
 def naming_faults(overlay: Sequence[Manifest]) -> Iterator[str]:
     """Step, service, runtime, package, command and probe carry one name; every service of the runtime is deployed."""
     services, runtimes = of_kind(overlay, "InferenceService"), of_kind(overlay, "ServingRuntime")
-    for title, names in (("InferenceServices", set(services)), ("ServingRuntimes", set(runtimes))):
+    stable = {name for name in services if service_of(name) == name}
+    for title, names in (("InferenceServices", stable), ("ServingRuntimes", set(runtimes))):
         if names != set(LOADERS):
             yield f"{title} are {sorted(names)}; the packages are {sorted(LOADERS)}"
     graphs = of_kind(overlay, "InferenceGraph").values()
@@ -44,8 +48,11 @@ def naming_faults(overlay: Sequence[Manifest]) -> Iterator[str]:
                     yield f"{graph.title}: the step {step.get('name')!r} calls {name!r}, which is no service here"
                 if name is not None and step.get("name") != name:
                     yield f"{graph.title}: the step {step.get('name')!r} calls {name!r}; give it its service's name"
+                url = step.get("serviceUrl")
+                if url is not None and url not in [canary_url(each) for each in services.values()]:
+                    yield f"{graph.title}: the step {step.get('name')!r} calls {url}, which is no service's canary here"
     for service in services.values():
-        if (runtime := service.at("spec", "predictor", "model", "runtime")) != service.name:
+        if (runtime := service.at("spec", "predictor", "model", "runtime")) != service_of(service.name):
             yield f"{service.title} runs on {runtime!r}, not on the runtime of its own name"
     for runtime in runtimes.values():
         container = runtime.at("spec", "containers", 0) or {}
@@ -58,18 +65,34 @@ def naming_faults(overlay: Sequence[Manifest]) -> Iterator[str]:
             yield f"{runtime.title} has no livenessProbe"
 
 
+def canary_of(service: str) -> str:
+    """The InferenceService that runs a service's new version beside it, where the graph shares the traffic."""
+    return service + _CANARY
+
+
+def service_of(name: str) -> str:
+    """The service an InferenceService is, or is a canary of."""
+    return name.removesuffix(_CANARY)
+
+
+def canary_url(service: Manifest) -> str:
+    """Where the canary of a service answers inside the cluster, in Standard mode."""
+    host = f"{canary_of(service.name)}-predictor.{service.at('metadata', 'namespace')}.svc.cluster.local"
+    return f"http://{host}/v1/models/{service.name}:predict"
+
+
 def pin_faults(overlay: Sequence[Manifest]) -> Iterator[str]:
     """Every model is named by its digest, at an address whose content cannot change."""
     for service in of_kind(overlay, "InferenceService").values():
-        tasks = TASKS.get(service.name, ())
+        tasks = TASKS.get(service_of(service.name), ())
         pins = read_pins(service)
-        if set(pins) != set(tasks):
+        if set(pins) - _OPTIONAL.get(service_of(service.name), frozenset()) != set(tasks):
             yield f"{service.title}: {PINS} names {sorted(pins)}; its tasks are {sorted(tasks)}"
         storages = {
             str(storage.get("mountPath")): str(storage.get("uri"))
             for storage in service.at("spec", "predictor", "storageUris") or []
         }
-        if set(storages) != {f"/mnt/models/{task}" for task in tasks}:
+        if set(storages) != {f"/mnt/models/{task}" for task in pins}:
             yield f"{service.title}: storageUris are mounted at {sorted(storages)}, not at /mnt/models/TASK"
         for task, digest in pins.items():
             if not _SHA256.fullmatch(digest):

@@ -169,7 +169,7 @@ def check_calibration(card: ModelCard) -> Gate:
             )
             found = f"similarity {identification.threshold} at FPIR {identification.fpir}" if identification else "none"
             required = "a threshold at a stated FPIR, in the card's own space"
-        case "action":
+        case "action" | "behaviour":
             right = card.action is not None
             found = f"temperature {card.action.temperature:.3f}" if card.action else "none"
             required = "temperature and segment thresholds"

@@ -19,6 +19,7 @@ SERVICE_OF_TASK = {
     "face_detection": "tracks",
     "face_embedding": "identity",
     "action": "action",
+    "behaviour": "action",
 }
 _ANNOTATIONS = {"run_id": "whodid/run", "git_commit": "whodid/git-commit", "data_md5": "whodid/data"}
 

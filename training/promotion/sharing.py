@@ -9,7 +9,7 @@ from services.contracts.errors import BadInput, BadUsage, Refused
 from services.settings import Settings
 from training import runs
 from training.config import Config
-from training.promotion.canary import CANARY_FILE, KUSTOMIZATION_FILE, read_canary, remove_canary, write_canary
+from training.promotion.canary import CANARY_FILES, read_canary, remove_canary, write_canary
 from training.promotion.deployments import Change, PromotionLog
 from training.promotion.gates import Gate, Proposal, judge
 from training.promotion.pins import SERVICE_OF_TASK, check_unchanged, commit
@@ -34,6 +34,7 @@ def start_canary(
     config: Config,
     settings: Settings,
     *,
+    splitter: bool = False,
     on_gate: Callable[[Gate], None],
 ) -> Change:
     """Let a new version take a share of the traffic, once it passed every gate but the comparison.
@@ -44,6 +45,7 @@ def start_canary(
         overlay: Where, when not in the stage's first overlay.
         config: The gates' limits and the stages.
         settings: Where log and key are.
+        splitter: Share the traffic in the graph; see training.promotion.canary.
         on_gate: Told each gate's answer as it comes.
 
     Raises:
@@ -52,8 +54,7 @@ def start_canary(
     """
     stage = find_stage(request.stage, config)
     place = _find_overlay(overlay, stage.overlays, request.stage)
-    touched = [place / CANARY_FILE, place / KUSTOMIZATION_FILE]
-    check_unchanged(touched)
+    check_unchanged([place / name for name in CANARY_FILES])
     log = PromotionLog(settings)
     live = log.live()
     registered = runs.find_version(request.name, request.version)
@@ -86,7 +87,7 @@ def start_canary(
                 f"nothing serves {deployment.task} in {request.stage}: promote it, there is nothing to share"
             )
         log.record(Change("adopt", serving, operator, "served when the log began"))
-    written = write_canary(place, deployment, percent)
+    written = write_canary(place, deployment, percent, splitter=splitter)
     subject = f"Canary of {deployment.name}@{deployment.card_version} in {request.stage}: {percent} %"
     pins_commit = commit(written, f"{subject}\n\n{request.why}\n")
     why = request.why or "to see how it does"
@@ -111,7 +112,7 @@ def stop_canary(
     place = _find_overlay(overlay, stage.overlays, standing.deployment.stage)
     if read_canary(place) != SERVICE_OF_TASK[standing.deployment.task]:
         raise BadInput(f"no canary of {name} in {place}: give its --overlay")
-    check_unchanged([place / CANARY_FILE, place / KUSTOMIZATION_FILE])
+    check_unchanged([place / name for name in CANARY_FILES])
     deployment = standing.canary.deployment
     pins_commit = commit(
         remove_canary(place), f"End the canary of {deployment.name}@{deployment.card_version}\n\n{why}\n"

@@ -132,6 +132,9 @@ def canary_start(
     why: WhyOption = "",
     overlay: OverlayOption = None,
     publish: Annotated[str | None, typer.Option(metavar="URL", help="Copy the model under this url.")] = None,
+    splitter: Annotated[
+        bool, typer.Option("--splitter", help="Share in the graph: where neither Knative nor KServe 0.20 does it.")
+    ] = False,
 ) -> None:
     """Let a version that passes every gate but the comparison take a share of one service's traffic."""
     from services.settings import read_settings
@@ -141,7 +144,9 @@ def canary_start(
     from training.stages.promote import Request
 
     request = Request(name, version, to, why, publish=publish)
-    change = start_canary(request, percent, overlay, read_config(), read_settings(), on_gate=print_gates())
+    change = start_canary(
+        request, percent, overlay, read_config(), read_settings(), splitter=splitter, on_gate=print_gates()
+    )
     deployment = change.deployment
     typer.echo(f"{deployment.name}@{deployment.card_version} takes {percent} % in {to}: push {change.pins_commit}")
 

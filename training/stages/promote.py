@@ -23,7 +23,7 @@ from services.signing import open_signing_key
 from training import runs
 from training.config import Config, StageParams
 from training.lineage.attestation import ATTESTATION_FILE, make_statement, seal
-from training.promotion.canary import CANARY_FILE, KUSTOMIZATION_FILE, read_canary, remove_canary
+from training.promotion.canary import CANARY_FILES, read_canary, remove_canary
 from training.promotion.deployments import Change, Deployment, PromotionLog, Standing
 from training.promotion.gates import Gate, Proposal, judge
 from training.promotion.pins import PINS_FILE, SERVICE_OF_TASK, check_unchanged, commit, read_pin, write_pin
@@ -361,7 +361,7 @@ def _pinned(change: Change, stage: StageParams, log: PromotionLog) -> Iterator[s
     """Pins edited and committed; the message carries the log's end, a witness that the log is not cut short."""
     deployment, files = change.deployment, pin_files(stage)
     overlays = [Path(overlay) for overlay in stage.overlays]
-    files += [overlay / name for overlay in overlays for name in (CANARY_FILE, KUSTOMIZATION_FILE)]
+    files += [overlay / name for overlay in overlays for name in CANARY_FILES]
     before = {path: path.read_text() for path in files if path.exists()}
     committed = None
     try:

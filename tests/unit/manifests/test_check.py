@@ -272,6 +272,11 @@ PLANTED: dict[str, tuple[str, Callable[[list[Body]], object], str]] = {
     ),
     "Knative shut out": ("production-knative", lambda m: drop(m, "NetworkPolicy", "knative"), "gateway and activator"),
     # running
+    "a step that leaves the cluster": (
+        "local",
+        lambda m: nodes(m)["root"]["steps"].append({"name": "x", "serviceUrl": "http://elsewhere/"}),
+        "which is no service's canary here",
+    ),
     "audit log in the pod": (
         "production",
         lambda m: next(e for e in runtime(m, "identity")["env"] if e["name"] == "WHODID_AUDIT").update(

@@ -1,3 +1,4 @@
+import json
 import shutil
 from pathlib import Path
 
@@ -5,6 +6,9 @@ import pytest
 import yaml
 
 from services.contracts.errors import BadInput, BadUsage
+from services.graph.router import GraphExecutor
+from services.graph.spec import parse_graph
+from services.graph.transports import LocalServices
 from training.manifests.check import find_faults
 from training.manifests.manifest import build, of_kind
 from training.promotion.canary import CANARY_FILE, read_canary, remove_canary, write_canary
@@ -41,16 +45,47 @@ def test_under_knative_the_new_revision_takes_its_share(overlays):
     assert predictor["serviceAccountName"] == "action"
 
 
-@pytest.mark.parametrize("overlay", ["staging", "production", "production-knative"])
+def test_where_neither_mode_shares_traffic_the_graph_does(overlays):
+    write_canary(overlays / "staging", NEW, 10, splitter=True)
+    built = build(overlays / "staging")
+    services = of_kind(built, "InferenceService")
+    assert services["action-canary"].at("spec", "predictor", "storageUris", 0, "uri") == NEW.uri
+    assert services["action-canary"].at("spec", "predictor", "model", "runtime") == "action"
+    assert NEW.sha256 not in str(services["action"].body)
+    graph = parse_graph(json.dumps(of_kind(built, "InferenceGraph")["whodid"].body))
+    answers = {
+        "tracks": {"tracks": 1},
+        "identity": {"who": 1},
+        "action": {"version": "stable"},
+        "http://action-canary-predictor.whodid-staging.svc.cluster.local/v1/models/action:predict": {"version": "new"},
+    }
+    bodies = {name: json.dumps(answer).encode() for name, answer in answers.items()}
+    functions = {name: lambda _, name=name: (200, bodies[name]) for name in bodies}
+    executor = GraphExecutor(graph, LocalServices({**functions, "events": lambda body: (200, body)}))
+    replies = [json.loads(executor.run(b"{}", ()).body) for _ in range(400)]
+    assert all(reply["identity"] == {"who": 1} for reply in replies)
+    share = sum(reply["action"] == {"version": "new"} for reply in replies) / len(replies)
+    assert 0.03 < share < 0.2
+
+
+def test_knative_needs_no_splitter(overlays):
+    with pytest.raises(BadUsage, match="shares traffic by itself"):
+        write_canary(overlays / "production-knative", NEW, 10, splitter=True)
+
+
+@pytest.mark.parametrize(
+    ("overlay", "splitter"),
+    [("staging", False), ("production", False), ("production-knative", False), ("local", True), ("production", True)],
+)
 @pytest.mark.parametrize("deployment", [NEW, FACE], ids=["action", "one of two networks"])
 def test_an_overlay_with_a_canary_is_as_valid_as_without_and_ending_it_leaves_nothing(
-    overlays, repository, overlay, deployment
+    overlays, repository, overlay, splitter, deployment
 ):
     folder = overlays / overlay
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
     faults = list(find_faults(build(folder), repository / "infra/images"))
-    write_canary(folder, deployment, 10)
-    write_canary(folder, deployment, 50)
+    write_canary(folder, deployment, 10, splitter=splitter)
+    write_canary(folder, deployment, 50, splitter=splitter)
     assert list(find_faults(build(folder), repository / "infra/images")) == faults
     assert (folder / "kustomization.yaml").read_text().count(CANARY_FILE) == 1
     remove_canary(folder)

@@ -79,6 +79,16 @@ def test_of_a_service_with_two_networks_only_one_is_changed(overlay):
     assert documents(overlay)["tracks"]["metadata"]["annotations"]["whodid/model"].endswith(" finder@cccccccccccc")
 
 
+def test_a_behaviour_network_is_pinned_beside_that_of_actions(overlay):
+    action = read_pin(overlay, "action", "staging")
+    uri = f"s3://bucket/behaviours/{'f' * 64}/"
+    behaviour = replace(NEW, task="behaviour", name="behaviours", sha256="f" * 64, uri=uri)
+    write_pin(overlay, behaviour)
+    assert read_pin(overlay, "behaviour", "staging") == replace(behaviour, version="")
+    kept = read_pin(overlay, "action", "staging")
+    assert (kept.sha256, kept.uri, kept.name) == (action.sha256, action.uri, action.name)
+
+
 def test_the_commit_holds_the_pins_and_nothing_else(overlay):
     (overlay / "unfinished").write_text("an operator's own")
     git(overlay, "add", "unfinished")
