@@ -87,7 +87,8 @@ def analyze_clips(
             audit.record("export", caller, subjects=_named(analysis), clip_id=reference.clip_id, form="report")
             # Recorded first: no report lies anywhere that the archive, and so an erasure, would not know of.
             Archive(settings.archive).record(analysis, report_folder=out / clip.stem)
-            acquaintance.meet(analysis)
+            if called := acquaintance.meet(analysis):
+                audit.record("enrol", caller, clip_id=reference.clip_id, what="unknown people", people=len(called))
             write_report(
                 analysis,
                 clip,

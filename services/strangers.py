@@ -13,7 +13,7 @@ from services.contracts.errors import WhodidError
 from services.contracts.events import Analysis
 from services.gallery.growth import StrangerTail, find_shipped_tail, stricter_than
 from services.gallery.store import Gallery
-from services.gallery.strangers import SeenTrack, meet
+from services.gallery.strangers import SeenTrack, erase_strangers, list_strangers, meet
 from services.identity.embed import FaceEmbedder
 from services.identity.templates import make_templates, pool_templates
 from services.models.pinned import PinnedModels
@@ -48,6 +48,7 @@ class Acquaintance:
             Track id to pseudonym, of those who were met now.
         """
         if not self._settings.strangers_days:
+            self._forget_all()
             return {}
         unknown = {
             report.track.track_id
@@ -67,6 +68,13 @@ class Acquaintance:
             return {}
         archive.call_strangers(analysis_id, called)
         return called
+
+    def _forget_all(self) -> None:
+        """Nobody is to be remembered, nor those who were before that was said."""
+        strangers = open_strangers(self._settings)
+        with self._lock:
+            if known := [each.pseudonym for each in list_strangers(strangers)]:
+                erase_strangers(strangers, known)
 
     def _call(self, analysis: Analysis, unknown: set[str]) -> dict[str, str]:
         embedder = self._embedder

@@ -219,11 +219,11 @@ def erase_strangers(strangers: Gallery, pseudonyms: Collection[str]) -> int:
 
 
 def erase_sources(strangers: Gallery, clip_ids: Collection[str]) -> int:
-    """Erase the faces that were cut from these clips; who has none left is forgotten. Gives how many faces went."""
-    if not strangers.exists or not clip_ids:
+    """Erase the faces that were cut from these clips, and everybody whose time is over; gives how many faces went."""
+    if not strangers.exists:
         return 0
-    erased = 0
     with strangers.write() as session:
+        erased = _forget_expired(session, datetime.now(UTC))
         standing, space = session.standing, session.space or ""
         templates = session.templates(standing.enrolled, space)
         consents = dict(standing.consents)

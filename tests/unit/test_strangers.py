@@ -77,6 +77,12 @@ def test_turned_off_nothing_is_kept(settings: Settings) -> None:
     assert called(settings) == {None}
 
 
+def test_turned_off_later_those_remembered_are_forgotten(settings: Settings) -> None:
+    Acquaintance(settings).meet(analyse(settings, "yard", BLUE))
+    assert Acquaintance(replace(settings, strangers_days=0)).meet(analyse(settings, "hall", GREEN)) == {}
+    assert list_strangers(open_strangers(settings)) == []
+
+
 def test_what_cannot_be_told_apart_safely_is_not_and_costs_no_analysis(
     settings: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -25,8 +25,10 @@ def test_an_archive_of_the_version_before_keeps_its_events(tmp_path: Path) -> No
     Archive(path).record(YARD)
     engine = sa.create_engine(f"sqlite:///{path}", poolclass=sa.NullPool)
     with engine.begin() as connection:
-        connection.exec_driver_sql("DROP INDEX events_behaved")
-        for column in ("behaviour", "behaviour_probability"):
+        for index in ("events_behaved", "events_pseudonym", "tracks_pseudonym"):
+            connection.exec_driver_sql(f"DROP INDEX {index}")
+        connection.exec_driver_sql("ALTER TABLE tracks DROP COLUMN pseudonym")
+        for column in ("behaviour", "behaviour_probability", "pseudonym"):
             connection.exec_driver_sql(f"ALTER TABLE events DROP COLUMN {column}")
         connection.exec_driver_sql("UPDATE alembic_version SET version_num = 'analyses'")
     archive = Archive(path)
