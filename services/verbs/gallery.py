@@ -170,6 +170,7 @@ def deny(
 
     if (event is None) == (image is None):
         raise typer.BadParameter("give --event or --image")
+    record_change("not", subject)
     opened = open_gallery(gallery)
     faces = deny_event(opened, subject, event) if event is not None else deny_picture(opened, subject, image or Path())
     typer.echo(f"{faces} faces are not {subject}'s")
@@ -190,6 +191,7 @@ def migrate(
     from services.settings import read_settings
 
     opened, settings = open_gallery(gallery), read_settings()
+    record_change("migrate")
     if undo is not None:
         typer.echo(f"back in {undo}; dropped {migration.undo(opened, undo)} vectors")
     elif finish:
@@ -222,6 +224,7 @@ def calibrate(
     from services.console import print_calibration
     from services.settings import read_settings
 
+    record_change("calibrate")
     done = calibrate_gallery(
         read_settings(),
         gallery,
