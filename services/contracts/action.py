@@ -29,10 +29,16 @@ class ActionSegment(Message):
         return self
 
 
+def _are_none(segments: object) -> bool:
+    return not segments
+
+
 class ActionResponse(Message):
     """All segments of all tracks, by track and time."""
 
     tracks: TracksResponse
     segments: tuple[ActionSegment, ...]
-    behaviours: tuple[ActionSegment, ...] = Field((), description="What actions add up to; may overlap them.")
+    behaviours: tuple[ActionSegment, ...] = Field(
+        (), exclude_if=_are_none, description="What actions add up to; may overlap them. Left out when there are none."
+    )
     models: tuple[ModelRef, ...]
