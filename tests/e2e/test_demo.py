@@ -123,6 +123,21 @@ def test_the_past_is_searched_by_time_camera_company_and_face(demo: Run, reposit
     assert {event["identity"]["subject_id"] for event in search("--face", picture)} == {one}
 
 
+def test_somebody_unknown_is_named_later_and_their_past_is_found(demo: Run, tmp_path: Path) -> None:
+    gallery = tmp_path / "gallery.db"
+    for suffix in ("", ".key"):
+        shutil.copy(f"{demo.gallery}{suffix}", f"{gallery}{suffix}")
+    in_gallery = ("--gallery", gallery)
+    strangers = json.loads(whodid("gallery", "strangers", "--json", *in_gallery))
+    pseudonym = strangers[0]["pseudonym"]
+    before = whodid("events", "--who", pseudonym, "--json", *in_gallery)
+    assert before
+    whodid("gallery", "name", pseudonym, "bo", *in_gallery)
+    assert whodid("events", "--who", "bo", "--json", *in_gallery) == before
+    whodid("gallery", "undo", *in_gallery)
+    assert whodid("events", "--who", "bo", "--json", *in_gallery) == ""
+
+
 def test_an_event_shows_its_pixels_and_old_ones_are_purged(demo: Run, tmp_path: Path) -> None:
     event = demo.analysis.events[0]
     whodid("show", event.event_id[:12], "--out", tmp_path / "event.png")
