@@ -13,6 +13,7 @@ import numpy as np
 from services.contracts.events import Analysis, Event
 from services.contracts.tracks import Video
 from services.reports.paths import BoxPath
+from services.reports.sentences import part_of
 from services.reports.timecode import format_webvtt
 
 
@@ -106,7 +107,7 @@ def vtt_cues(events: Iterable[Event], name_of: Callable[[Event], str]) -> str:
 
     def cue(event: Event) -> str:
         times = f"{format_webvtt(event.start_seconds)} --> {format_webvtt(event.end_seconds)}"
-        words = f"{name_of(event)}: {event.action.name.replace('_', ' ')}"
+        words = f"{name_of(event)}: {event.action.name.replace('_', ' ')}{part_of(event)}"
         return f"{event.event_id}\n{times}\n{_escape_cue(words)}\n"
 
     ordered = sorted(events, key=lambda event: (event.start_seconds, event.end_seconds, event.event_id))

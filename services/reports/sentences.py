@@ -74,4 +74,11 @@ def deeds_of(person: Person, analysis: Analysis) -> str:
 
 
 def _tell(event: Event) -> str:
-    return f"{describe_action(event.action.name)} {format_span(event.start_seconds, event.end_seconds)}"
+    return f"{describe_action(event.action.name)}{part_of(event)} {format_span(event.start_seconds, event.end_seconds)}"
+
+
+def part_of(event: Event) -> str:
+    """What its action was part of, as words to follow it; nothing where it is part of nothing but itself."""
+    if event.behaviour is None or event.behaviour.name == event.action.name:
+        return ""
+    return f" ({event.behaviour.name.replace('_', ' ')})"

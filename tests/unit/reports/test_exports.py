@@ -5,6 +5,7 @@ import re
 import numpy as np
 import pytest
 
+from services.contracts.action import Action
 from services.reports.exports import ava_rows, mot_rows, vtt_cues
 from services.reports.paths import BoxPath
 from tests.unit.reports.analyses import UNKNOWN, analysis_of, match
@@ -75,6 +76,18 @@ def test_vtt_is_what_a_parser_expects() -> None:
         ("00:00:00.500 --> 00:00:02.000", "a --&gt; b &lt;b&gt;&amp;co: sit down"),
         ("01:00:00.000 --> 01:01:40.250", "a --&gt; b &lt;b&gt;&amp;co: walk"),
     ]
+
+
+def test_vtt_says_what_an_action_was_part_of() -> None:
+    deeds = [("walk", 0.0, 2.0, 0.8), ("fall_and_lie", 2.0, 9.0, 0.8)]
+    events = [
+        event.model_copy(update={"behaviour": Action(name="fall_and_lie", probability=0.7)})
+        for event in analysis_of([(match("ada"), 0, 9, deeds)], seconds=10).events
+    ]
+    text = vtt_cues(events, lambda event: "ada")
+    # What stands for itself is not said twice.
+    assert "ada: walk (fall and lie)\n" in text
+    assert "ada: fall and lie\n" in text
 
 
 def test_vtt_without_events_is_still_a_file() -> None:
