@@ -1,0 +1,143 @@
+"""`python -m training.clips`: from a public set's folder to a manifest, and from manifests to a model.
+
+    python -m training.clips import ut_interaction FOLDER --space interactions
+    python -m training.clips check FOLDER/manifest.jsonl --space interactions
+    python -m training.clips learn FOLDER/manifest.jsonl --space fights --unlabelled OTHER/manifest.jsonl \\
+        --task behaviour --unnamed no_fight --name fights --out build/fights
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from services.contracts.card import Lineage, Task, WindowSpec
+from services.perception.evidence import Strip
+from services.tracks.find import Detectors
+from training.clips.checks import validate
+from training.clips.fisher import FisherParams
+from training.clips.importers import IMPORTERS
+from training.clips.labels import map_labels, read_label_space
+from training.clips.learn import check_engines, export_learned, learn_codebooks, learn_from_clips
+from training.clips.manifest import read_manifest, write_manifest
+from training.clips.reader import StripReader
+from training.runs import find_origin
+from training.stages.entry import run
+
+# What one person takes part in is seen around them, two seconds at a time; what happens between two people that fill
+# the picture, in all of it and from beginning to end.
+WINDOWS: dict[Task, WindowSpec] = {
+    "behaviour": WindowSpec(frames=21, rate_hz=10, stride_seconds=1.0, size_px=128, motion=False, view="surroundings"),
+    "interaction": WindowSpec(frames=61, rate_hz=15, stride_seconds=2.0, size_px=128, motion=False, view="scene"),
+}
+CACHE = Path("build/clips")
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Parse, and do what is asked for."""
+    options = _parser().parse_args(arguments)
+    match options.verb:
+        case "import":
+            spans = map_labels(IMPORTERS[options.set](options.folder), read_label_space(options.space))
+            write_manifest(options.out or options.folder / "manifest.jsonl", spans)
+            groups = len({span.group for span in spans})
+            sys.stdout.write(f"{len(spans)} spans of {len({span.clip for span in spans})} clips in {groups} groups\n")
+        case "check":
+            spans = read_manifest(options.manifest)
+            space = read_label_space(options.space)
+            window = WINDOWS[options.task]
+            validate(spans, options.manifest.parent, actions=space.actions, window_seconds=window.duration_seconds)
+            sys.stdout.write(f"{len(spans)} spans are sound\n")
+        case _:
+            _learn(options)
+
+
+def _learn(options: argparse.Namespace) -> None:
+    spans, space, window = read_manifest(options.manifest), read_label_space(options.space), WINDOWS[options.task]
+    folder = options.manifest.parent
+    validate(spans, folder, actions=space.actions, window_seconds=window.duration_seconds)
+    params = FisherParams(seed=options.seed)
+    follow = Follower(CACHE / "evidence")
+    unlabelled = options.unlabelled or options.manifest
+    with StripReader(CACHE / "strips", workers=options.workers) as reader:
+        others = read_manifest(unlabelled)
+        codebooks = learn_codebooks(others, unlabelled.parent, window, reader, follow, params)
+        sys.stderr.write(f"codebooks: {reader.throughput}\n")
+        learned = learn_from_clips(spans, folder, space.actions, window, codebooks, reader, follow, params)
+        sys.stderr.write(f"clips: {reader.throughput}\n")
+    card, content = export_learned(
+        learned,
+        options.name,
+        options.task,
+        space.actions,
+        window,
+        Lineage(source="python -m training.clips learn", git_commit=find_origin().git_commit),
+        unnamed=options.unnamed,
+        licence=options.licence,
+        data=", ".join(sorted({f"{span.source} ({span.licence})" for span in spans})),
+    )
+    options.out.mkdir(parents=True, exist_ok=True)
+    (options.out / card.weights.file).write_bytes(content)
+    parity = check_engines(learned, card, options.out / card.weights.file)
+    (options.out / "card.json").write_text(card.model_dump_json(indent=2) + "\n")
+    confusion = learned.scores().confusion.tolist()
+    facts = {**card.metrics, **{f"parity_{engine}": gap for engine, gap in parity.items()}, "confusion": confusion}
+    sys.stdout.write(json.dumps(facts, indent=2) + "\n")
+
+
+class Follower:
+    """Follows people through clips as the `tracks` service does; the detectors are loaded when first needed."""
+
+    def __init__(self, evidence: Path) -> None:
+        """Evidence bundles are kept in that folder."""
+        self._evidence = evidence
+        self._detectors: Detectors | None = None
+
+    def __call__(self, path: Path) -> list[Strip]:
+        """Everyone in a clip, their pictures in memory; followed once, and read from the evidence after that."""
+        from services.client import refer_to_clip
+        from services.contracts.tracks import TracksRequest
+        from services.models.store import ModelStore
+        from services.perception.evidence import open_evidence
+        from services.settings import read_settings
+        from services.tracks.find import find_tracks
+
+        if self._detectors is None:
+            settings = read_settings()
+            self._detectors = Detectors.load(ModelStore(settings.models), device=settings.device)
+        found = find_tracks(TracksRequest(clip=refer_to_clip(path)), self._detectors, str(self._evidence))
+        with open_evidence(found.evidence.uri, found.evidence.sha256) as evidence:
+            strips = [evidence.strip(track_id) for track_id in evidence.track_ids()]
+            return [replace(strip, pictures=list(strip.pictures)) for strip in strips]
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m training.clips", description="Real clips to learn actions from.")
+    verbs = parser.add_subparsers(dest="verb", required=True)
+    bring = verbs.add_parser("import", help="a public set's folder becomes a manifest")
+    bring.add_argument("set", choices=sorted(IMPORTERS))
+    bring.add_argument("folder", type=Path)
+    bring.add_argument("--out", type=Path, help="default: manifest.jsonl in the folder")
+    check = verbs.add_parser("check", help="refuse what would teach or measure something else than it says")
+    learn = verbs.add_parser("learn", help="a model with its card, measured on groups it never met")
+    for verb in (check, learn):
+        verb.add_argument("manifest", type=Path)
+        verb.add_argument("--task", choices=WINDOWS, default="behaviour", help="decides what is viewed")
+    for verb in (bring, check, learn):
+        verb.add_argument("--space", required=True, help="a shipped label space, or a .toml of yours")
+    learn.add_argument(
+        "--unlabelled", type=Path, help="manifest of clips for the codebooks; default: the clips themselves"
+    )
+    learn.add_argument("--unnamed", nargs="*", default=[], help="actions that make no segment, such as no_fight")
+    learn.add_argument("--name", required=True)
+    learn.add_argument("--out", type=Path, required=True)
+    learn.add_argument("--licence", default="Apache-2.0")
+    learn.add_argument("--workers", type=int, default=2)
+    learn.add_argument("--seed", type=int, default=0)
+    return parser
+
+
+if __name__ == "__main__":
+    run(main)
