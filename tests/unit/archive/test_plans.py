@@ -50,6 +50,14 @@ def test_together_with_looks_at_one_clip_at_a_time(tmp_path: Path) -> None:
     assert any(step.startswith("SEARCH other USING INDEX") for step in plan), plan
 
 
+def test_who_once_was_unknown_is_found_by_name_and_by_pseudonym_and_nothing_else_is_read(tmp_path: Path) -> None:
+    query = EventQuery(subject_id="ada", pseudonyms=["unknown-0000000a"], **BETWEEN, limit=50)
+    plan = fill(Archive(tmp_path / "archive.db")).explain(query)
+    for index in ("events_who", "events_pseudonym"):
+        assert any(f"SEARCH events USING INDEX {index} " in step for step in plan), plan
+    assert not any(step.startswith("SCAN") for step in plan), plan
+
+
 def test_a_search_by_time_reads_the_months_asked_about(postgresql_url: str) -> None:
     archive = fill(Archive(postgresql_url))
     everything, one_day = (" ".join(archive.explain(query)) for query in (EventQuery(), EventQuery(**BETWEEN)))
