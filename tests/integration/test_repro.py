@@ -56,10 +56,12 @@ def reproduced(repository, models, tmp_path_factory) -> Path:
     (checkout / "params.yaml").write_text(yaml.safe_dump(shrink(params)))
     render(checkout / "data" / "scenes" / "train", [1, 2])
     render(checkout / "data" / "scenes" / "heldout", [3])
-    # Faces are found before they are learned from; nothing else is in this store.
-    detector, store = ModelStore(models).champion("face_detection"), ModelStore(checkout / "home" / "models")
-    store.install(*detector)
-    store.set_champion("face_detection", detector.card.weights.sha256)
+    # People and faces are found before they are learned from; nothing else is in this store.
+    store = ModelStore(checkout / "home" / "models")
+    for task in ("person_detection", "face_detection"):
+        detector = ModelStore(models).champion(task)
+        store.install(*detector)
+        store.set_champion(task, detector.card.weights.sha256)
     run_dvc(checkout, "init", "--no-scm")
     run_dvc(checkout, "repro")
     return checkout
