@@ -3,8 +3,8 @@
     python -m training.bench.face --pairs lfw_pairs.csv --root DIR --model dlib-face-resnet --model CARD
     python -m training.bench.face ablation compatible --faces build/faces/lfw
 
-Real faces are not in the repository: what needs them is left out without --pairs and --root, or --faces, and said to
-be. Runs of the ablation are kept in --work, so that a bench that was stopped goes on where it was.
+Real faces are not in the repository: what needs them is left out without --pairs and --root, --cohort, or --faces, and
+said to be. Runs of the ablation are kept in --work, so that a bench that was stopped goes on where it was.
 """
 
 import argparse
@@ -19,14 +19,14 @@ from rich.console import Console
 from services.console import ProgressBars
 from services.contracts.errors import BadUsage
 from training.bench.face_ablation import Bench, measure_ablation, measure_compatible
-from training.bench.face_models import measure_throughput, measure_verification
+from training.bench.face_models import measure_identification, measure_throughput, measure_verification
 from training.bench.face_step import measure_step
 from training.bench.machine import describe_machine
 from training.bench.table import BenchTable, print_facts, print_table, write_markdown
 from training.datasets.face_chips import load_chips
 from training.stages.entry import run
 
-NAMES = ("verification", "throughput", "step", "ablation", "compatible")
+NAMES = ("verification", "identification", "throughput", "step", "ablation", "compatible")
 _PIPED_WIDTH = 120
 
 
@@ -42,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for name in options.benchmarks or NAMES:
         table = _measure(name, options)
         if table is None:
-            sys.stderr.write(f"{name} left out: it needs real faces, --pairs and --root or --faces\n")
+            sys.stderr.write(f"{name} left out: it needs real faces: --pairs and --root, --cohort, or --faces\n")
             continue
         tables.append(table)
         print_table(table, console)
@@ -61,6 +61,9 @@ def _measure(name: str, options: argparse.Namespace) -> BenchTable | None:
         case "verification":
             known = options.pairs is not None and options.root is not None
             return measure_verification(models, options.pairs, options.root) if known else None
+        case "identification":
+            known = options.cohort is not None
+            return measure_identification(models, options.cohort, galleries=options.galleries) if known else None
         case "throughput":
             return measure_throughput(models, runs=options.runs)
         case "step":
@@ -79,6 +82,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--model", action="append", help="name or card; the first is the reference (default: champion)")
     parser.add_argument("--pairs", type=Path, help="CSV: fold,path_a,path_b,same")
     parser.add_argument("--root", type=Path, help="folder the paths are relative to")
+    parser.add_argument("--cohort", type=Path, help="a folder of pictures a person, to enrol and to search with")
+    parser.add_argument(
+        "--galleries", type=int, default=30, help="random ones of identification (default: %(default)s)"
+    )
     parser.add_argument("--faces", type=Path, help="aligned faces to learn from and measure on, split by subject")
     parser.add_argument("--epochs", type=int, default=8, help="of every run of the ablation (default: %(default)s)")
     parser.add_argument("--seeds", type=int, default=3, help="of every row of the ablation (default: %(default)s)")

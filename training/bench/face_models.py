@@ -1,21 +1,29 @@
 """Installed embedders: how well they verify, and how many faces a second they take."""
 
 import time
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from services.gallery.calibration import search_random_gallery, tabulate
 from services.models.engine import load_network
 from services.models.store import StoredModel
 from training.bench.table import Bar, BenchTable, Cell, Spread
-from training.metrics.faces import open_embedder
+from training.metrics.faces import embed_pictures, open_embedder
+from training.metrics.identification import list_pictures
 from training.metrics.models import find_model
 from training.metrics.verification import FALSE_ACCEPTANCES, read_pairs, verify
 
 REFERENCE_ACCURACY, CHAMPION_ACCURACY = 0.98, 0.95
 CHAMPION_SPEEDUP, CHAMPION_MEGABYTES = 5.0, 12.0
+FPIRS = (0.1, 0.01, 0.003)
+# Subjects enrolled, and pictures pooled into one probe.
+_SEARCHES = ((10, 1), (10, 3), (100, 1), (100, 3))
+# One to enrol and three to pool.
+_LEAST_PICTURES = 4
 _BATCH = 32
 
 
@@ -43,6 +51,47 @@ def measure_verification(models: Sequence[str], pairs_path: Path, root: Path) ->
         columns=("model", "accuracy", "95 % interval", *(f"TAR@{far}" for far in FALSE_ACCEPTANCES), "undetected"),
         rows=tuple(rows),
         bars=tuple(bars),
+    )
+
+
+def measure_identification(models: Sequence[str], cohort: Path, *, galleries: int) -> BenchTable:
+    """Enrol random people of a cohort and search with everybody else: who is found, who is named for another."""
+    pictures = list_pictures(cohort)
+    counts = Counter(path.parent.name for path in pictures)
+    paths = [path for path in pictures if counts[path.parent.name] >= _LEAST_PICTURES]
+    people = sum(count >= _LEAST_PICTURES for count in counts.values())
+    rows: list[tuple[Cell, ...]] = []
+    for reference in models:
+        embedder = open_embedder(reference)
+        faces = embed_pictures(embedder, paths)
+        subjects = np.array([path.parent.name for path in paths])[faces.found]
+        for gallery_size, probe_pictures in _SEARCHES:
+            rng = np.random.default_rng(0)
+            searches = [
+                search_random_gallery(
+                    faces.vectors[faces.found],
+                    subjects,
+                    gallery_size=gallery_size,
+                    templates=1,
+                    probe_pictures=probe_pictures,
+                    rng=rng,
+                )
+                for _ in range(galleries)
+            ]
+            first = float(np.mean([search.known_right.mean() for search in searches]))
+            missed = [f"{point.fnir:.3f}" if point.resolved else "-" for point in tabulate(searches, FPIRS)]
+            rows.append((embedder.card.name, gallery_size, probe_pictures, f"{first:.3f}", *missed))
+    return BenchTable(
+        name="identification",
+        title="identification: who of a gallery is this, or nobody",
+        protocol=(
+            f"{len(paths)} pictures of {people} people of {cohort.name} with {_LEAST_PICTURES} or more; {galleries} "
+            "random galleries a row, one picture enrolled of each; everybody else searches once as a stranger. FNIR: "
+            "enrolled people missed; a dash where a gallery met too few strangers."
+        ),
+        columns=("model", "gallery", "pictures pooled", "rank 1", *(f"FNIR@FPIR {fpir}" for fpir in FPIRS)),
+        rows=tuple(rows),
+        bars=(),
     )
 
 

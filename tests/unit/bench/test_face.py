@@ -1,4 +1,5 @@
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -6,8 +7,9 @@ import torch
 
 from services.contracts.errors import BadInput, BadUsage
 from tests.unit.datasets.faces import make_faces
-from training.bench import face, face_ablation, face_step
+from training.bench import face, face_ablation, face_models, face_step
 from training.bench.face_ablation import Bench, compare_parts, measure_ablation, measure_compatible
+from training.metrics.faces import EmbeddedFaces
 from training.objectives.margins import ArcFace
 
 
@@ -81,6 +83,30 @@ def test_sampling_keeps_less_for_the_way_back():
     embeddings, classes = torch.randn(8, 16), torch.arange(8)
     full, sampled = (ArcFace(16, 4000, sample=share) for share in (1.0, 0.1))
     assert face_step.kept_bytes(sampled, embeddings, classes) < 0.5 * face_step.kept_bytes(full, embeddings, classes)
+
+
+def test_people_apart_are_found_first_and_missed_by_nobody(tmp_path, monkeypatch):
+    rng = np.random.default_rng(0)
+    for person in range(130):
+        (tmp_path / f"p{person:03d}").mkdir()
+        for take in range(4 if person else 3):
+            (tmp_path / f"p{person:03d}" / f"{take}.jpg").touch()
+    centres = rng.normal(size=(130, 32))
+
+    def embed(embedder, paths):
+        vectors = np.stack([centres[int(path.parent.name[1:])] for path in paths]) + rng.normal(
+            0, 0.01, (len(paths), 32)
+        )
+        vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+        return EmbeddedFaces(vectors.astype(np.float32), np.ones(len(paths), bool))
+
+    monkeypatch.setattr(face_models, "open_embedder", lambda name: SimpleNamespace(card=SimpleNamespace(name=name)))
+    monkeypatch.setattr(face_models, "embed_pictures", embed)
+    table = face_models.measure_identification(["a"], tmp_path, galleries=2)
+    assert "516 pictures of 129 people" in table.protocol
+    # 119 strangers to a gallery of ten tell FPIR 0.01, 29 to one of a hundred only 0.1.
+    assert table.rows[0] == ("a", 10, 1, "1.000", "0.000", "0.000", "-")
+    assert table.rows[3] == ("a", 100, 3, "1.000", "0.000", "-", "-")
 
 
 def test_what_needs_real_faces_is_left_out_and_said_to_be(capsys):
