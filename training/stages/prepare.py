@@ -56,6 +56,8 @@ def main() -> None:
     refuse_leak({side: {p.subject_id for clip in clips for p in clip.people} for side, clips in sides.items()})
 
     metrics = {}
+    # A worker that finds no detectors would be replaced by another for ever: it is said here.
+    _load()
     # A process a core, each network on one thread: small networks gain little from more.
     with ProgressBars(unit="clips") as bars, multiprocessing.get_context("spawn").Pool(initializer=_load) as pool:
         for side, clips in sides.items():
