@@ -90,20 +90,33 @@ def _agreed_tracks(identity: IdentityResponse | Failure, action: ActionResponse 
 def _say(
     segments: Sequence[ActionSegment], behaviours: Sequence[ActionSegment]
 ) -> list[tuple[ActionSegment, Action | None]]:
-    """Each action with the behaviour it is part of; a behaviour that no action is part of stands for itself."""
-    said: list[tuple[ActionSegment, Action | None]] = []
+    """Each action with the behaviour it is part of.
+
+    A behaviour that covers half of no action goes with the one it shares most time with; it stands for itself where
+    no action is named meanwhile, or that one is part of another behaviour.
+    """
+    part_of: list[Action | None] = []
     carried = set[int]()
     for segment in segments:
         length = segment.end_seconds - segment.start_seconds
         shares = [_overlap_seconds(segment, behaviour) / length for behaviour in behaviours]
         best = max(range(len(shares)), key=lambda number: shares[number], default=None)
         if best is None or shares[best] < _LEAST_SHARE:
-            said.append((segment, None))
+            part_of.append(None)
         else:
             carried.add(best)
-            said.append((segment, behaviours[best].action))
-    alone = [behaviour for number, behaviour in enumerate(behaviours) if number not in carried]
-    return said + [(behaviour, behaviour.action) for behaviour in alone]
+            part_of.append(behaviours[best].action)
+    alone: list[tuple[ActionSegment, Action | None]] = []
+    for number, behaviour in enumerate(behaviours):
+        if number in carried:
+            continue
+        seconds = [_overlap_seconds(segment, behaviour) for segment in segments]
+        longest = max(range(len(seconds)), key=lambda index: seconds[index], default=None)
+        if longest is not None and seconds[longest] > 0 and part_of[longest] is None:
+            part_of[longest] = behaviour.action
+        else:
+            alone.append((behaviour, behaviour.action))
+    return [*zip(segments, part_of, strict=True), *alone]
 
 
 def _overlap_seconds(one: ActionSegment, other: ActionSegment) -> float:

@@ -137,14 +137,24 @@ def test_an_event_says_what_it_was_part_of() -> None:
     assert "behaviour" not in json.loads(analysis.events[0].to_json())
 
 
+def test_a_short_behaviour_goes_with_the_action_it_shares_most_time_with() -> None:
+    told = actions().model_copy(update={"behaviours": (part("t1", "fight", 3, 4.5),)})
+    events = join_events(EventsRequest(identity=identities(), action=told)).events
+    assert [(e.action.name, e.behaviour is not None) for e in events] == [
+        ("walk", True),
+        ("fall", False),
+        ("wave", False),
+    ]
+
+
 def test_a_behaviour_without_an_action_is_an_event_of_its_own() -> None:
-    alone = part("t1", "fight", 1, 2)
+    alone = part("t2", "fight", 6, 8)
     analysis = join_events(
         EventsRequest(identity=identities(), action=actions().model_copy(update={"behaviours": (alone,)}))
     )
     (found,) = [event for event in analysis.events if event.behaviour is not None]
-    assert (found.action, found.behaviour, found.start_seconds, found.end_seconds) == (alone.action, alone.action, 1, 2)
-    assert found.identity.subject_id == "ada"
+    assert (found.action, found.behaviour, found.start_seconds, found.end_seconds) == (alone.action, alone.action, 6, 8)
+    assert (found.track_id, found.identity.decision) == ("t2", "unknown")
 
 
 def test_behaviours_change_the_ids_of_their_own_events_only() -> None:
