@@ -12,7 +12,8 @@ from services.contracts.message import Message, Seconds, Sha256, Unit
 Task = Literal["person_detection", "face_detection", "face_embedding", "action", "behaviour", "interaction"]
 # Each needs windows, classes and a calibration. `action` says what one person does; `behaviour` what it adds up to,
 # and is served beside it; `interaction` names what happens in a whole clip and is measured, not served.
-RECOGNITION_TASKS: tuple[Task, ...] = ("action", "behaviour", "interaction")
+SERVED_TASKS: tuple[Task, ...] = ("action", "behaviour")
+RECOGNITION_TASKS: tuple[Task, ...] = (*SERVED_TASKS, "interaction")
 
 
 class Weights(Message):

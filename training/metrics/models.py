@@ -2,7 +2,7 @@
 
 from collections.abc import Collection
 
-from services.contracts.card import RECOGNITION_TASKS, Task
+from services.contracts.card import RECOGNITION_TASKS, SERVED_TASKS, Task
 from services.contracts.errors import BadInput, BadUsage
 from services.models.store import ModelStore, StoredModel
 from services.settings import read_settings
@@ -23,7 +23,10 @@ def find_model(reference: str, task: Task) -> StoredModel:
 
 
 def find_recognizer(reference: str, actions: Collection[str]) -> StoredModel:
-    """A model that recognises these actions; `champion` is the first champion of those tasks that knows them all.
+    """A model that recognises these actions.
+
+    `champion` is the first that knows them all: of what is served the champions, of interactions, which are measured and
+    not served, whatever is installed.
 
     Raises:
         MissingModel: Nothing answers to it.
@@ -32,7 +35,9 @@ def find_recognizer(reference: str, actions: Collection[str]) -> StoredModel:
     """
     store = ModelStore(read_settings().models)
     if reference == "champion":
-        models = [store.champion(task) for task in RECOGNITION_TASKS if task == "action" or store.has_champion(task)]
+        served = [task for task in SERVED_TASKS if task == "action" or store.has_champion(task)]
+        models = [store.champion(task) for task in served]
+        models += [model for model in store.installed() if model.card.task == "interaction"]
     else:
         models = [store.find(reference)]
         if models[0].card.task not in RECOGNITION_TASKS:

@@ -2,7 +2,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.action.segments import WindowProbabilities, find_segments
@@ -59,6 +59,7 @@ def test_the_probability_is_the_mean_over_the_segment() -> None:
     assert segment.action.probability == pytest.approx(0.8)
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(0, 1), max_size=30))
 def test_segments_are_ordered_disjoint_and_inside_the_windows(wave: list[float]) -> None:
     segments = find(windows(*wave))

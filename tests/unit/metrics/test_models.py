@@ -43,6 +43,18 @@ def test_the_champion_is_the_one_that_knows_the_actions(store, task):
     assert find_recognizer(f"{task}s", CLASSES[task]).card.task == task
 
 
+def test_what_is_measured_needs_no_champion(store):
+    content = b"kicks"
+    card = store.find("interactions").card
+    weights = card.weights.model_copy(
+        update={"sha256": hashlib.sha256(content).hexdigest(), "size_bytes": len(content)}
+    )
+    kicks = card.model_copy(update={"name": "kicks", "weights": weights, "classes": ("kick", "no_kick")})
+    store.install(kicks, content)
+    assert find_recognizer("champion", {"kick"}).card.name == "kicks"
+    assert find_recognizer("champion", {"hug"}).card.name == "interactions"
+
+
 def test_actions_that_nobody_knows_are_named_with_what_is_known(store):
     with pytest.raises(BadInput, match=r"none knows all of fight, wave.*fight, no_fight"):
         find_recognizer("champion", {"wave", "fight"})
