@@ -25,8 +25,8 @@ def find_model(reference: str, task: Task) -> StoredModel:
 def find_recognizer(reference: str, actions: Collection[str]) -> StoredModel:
     """A model that recognises these actions.
 
-    `champion` is the first that knows them all: of what is served the champions, of interactions, which are measured and
-    not served, whatever is installed.
+    `champion` is the first that knows them all: of what is served the champions; of interactions, which are measured
+    and not served, whatever is installed.
 
     Raises:
         MissingModel: Nothing answers to it.
