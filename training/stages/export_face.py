@@ -61,6 +61,8 @@ def main() -> None:
     chosen = _describe(precisions[params.precision], params.precision, config)
     (RESULTS / chosen.weights.file).write_bytes(precisions[params.precision])
     (RESULTS / "card.json").write_text(chosen.model_dump_json(indent=2) + "\n")
+    # An engine's threads add up in any order: beyond these digits a figure is chance.
+    metrics = {name: float(f"{value:.6g}") for name, value in metrics.items()}
     (RESULTS / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n")
     with reopen_run(json.loads((TRAINED / "run.json").read_text())["run_id"]) as tracked:
         tracked.log_metrics({f"export.{name}": value for name, value in metrics.items()})

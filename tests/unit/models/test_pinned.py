@@ -11,8 +11,7 @@ from services.settings import read_settings
 @pytest.fixture
 def mounted(tmp_path: Path, repository: Path) -> tuple[Path, str]:
     """A folder as the storage initializer leaves it: one folder a task, and no champions.json. And the sha256."""
-    (path,) = (repository / "data" / "models").glob(f"*/{CARD_FILE}")
-    card = read_card(path).card
+    card = read_card(repository / "data" / "models" / "action-cnn-lstm" / CARD_FILE).card
     folder = tmp_path / "models" / "action"
     folder.mkdir(parents=True)
     (folder / CARD_FILE).write_text(card.model_dump_json())

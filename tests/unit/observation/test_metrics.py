@@ -98,8 +98,7 @@ def test_requests_queue_and_batches_are_counted() -> None:
 
 
 def test_only_the_version_that_serves_is_named(repository: Path) -> None:
-    (path,) = (repository / "data" / "models").glob("*/card.json")
-    card = read_card(path).card
+    card = read_card(repository / "data" / "models" / "action-cnn-lstm" / "card.json").card
     figures = Figures("action")
     figures.metrics.serve((card,), loaded=True)
     figures.metrics.serve((), loaded=False)
