@@ -17,10 +17,8 @@ from services.client import SendRequest, analyze_clip, post_to, refer_to_clip
 from services.models.store import ModelStore
 from services.settings import read_settings
 from services.supervisor import Supervisor
+from tests.integration.scenes import render_scenes
 from training.datasets.windows import WindowSet, join_windows
-from training.scenes.manifest import write_clip, write_manifest
-from training.scenes.sets import direct_scene
-from training.scenes.subject import sample_subject
 from training.stages import evaluate, export, prepare, register, train_action
 
 NAME = "action-tiny"
@@ -29,16 +27,6 @@ RECIPE = {"learning_rate": 0.01, "warmup_epochs": 0, "patience": 40, "seed": 1}
 TAUGHT_LITTLE, UNTAUGHT, TAUGHT = {"epochs": 2}, {"epochs": 1, "learning_rate": 1e-9}, {"epochs": 15}
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # MLflow and its ORM warn about themselves
-
-
-def render(folder: Path, seeds: list[int]) -> None:
-    folder.mkdir(parents=True)
-    clips = []
-    for seed in seeds:
-        cast = [sample_subject(10 * seed), sample_subject(10 * seed + 1)]
-        scene = direct_scene(seed, cast, seconds=5.0, fps=10.0, size_px=(480, 270), pushes=0)
-        clips.append(write_clip(scene, folder / f"scene-{seed}.mp4"))
-    write_manifest(folder, folder.name, clips)
 
 
 def write_params(repository: Path, checkout: Path, training: dict) -> None:
@@ -70,8 +58,8 @@ def checkout(repository: Path, tmp_path: Path, models: Path, monkeypatch: pytest
     monkeypatch.setenv("WHODID_CLIPS", str(tmp_path / "checkout"))
     monkeypatch.setenv("WHODID_GRAPH", str(repository / "infra/base/graph.yaml"))
     folder = tmp_path / "checkout"
-    render(folder / "data/scenes/train", [1, 2])
-    render(folder / "data/scenes/heldout", [3])
+    render_scenes(folder / "data/scenes/train", [1, 2])
+    render_scenes(folder / "data/scenes/heldout", [3])
     monkeypatch.chdir(folder)
     return folder
 

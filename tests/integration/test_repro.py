@@ -13,22 +13,10 @@ import yaml
 from services.contracts.card import ModelCard
 from services.models.engine import load_network
 from services.models.store import ModelStore
-from training.scenes.manifest import write_clip, write_manifest
-from training.scenes.sets import direct_scene
-from training.scenes.subject import sample_subject
+from tests.integration.scenes import render_scenes
 
 FACE_STAGES = ("prepare_face", "train_face", "evaluate_face", "export_face")
 STAGES = ("prepare", "train_action", "evaluate", "export", "register", *FACE_STAGES)
-
-
-def render(folder: Path, seeds: list[int]) -> None:
-    folder.mkdir(parents=True)
-    clips = []
-    for seed in seeds:
-        cast = [sample_subject(10 * seed), sample_subject(10 * seed + 1)]
-        scene = direct_scene(seed, cast, seconds=5.0, fps=10.0, size_px=(480, 270), pushes=0)
-        clips.append(write_clip(scene, folder / f"scene-{seed}.mp4"))
-    write_manifest(folder, folder.name, clips)
 
 
 def shrink(params: dict) -> dict:
@@ -54,8 +42,8 @@ def reproduced(repository, models, tmp_path_factory) -> Path:
     shutil.copy(repository / "infra" / "dvc.yaml", checkout / "infra")
     params = yaml.safe_load((repository / "params.yaml").read_text())
     (checkout / "params.yaml").write_text(yaml.safe_dump(shrink(params)))
-    render(checkout / "data" / "scenes" / "train", [1, 2])
-    render(checkout / "data" / "scenes" / "heldout", [3])
+    render_scenes(checkout / "data" / "scenes" / "train", [1, 2])
+    render_scenes(checkout / "data" / "scenes" / "heldout", [3])
     # People and faces are found before they are learned from; nothing else is in this store.
     store = ModelStore(checkout / "home" / "models")
     for task in ("person_detection", "face_detection"):

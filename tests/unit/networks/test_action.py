@@ -41,3 +41,15 @@ def test_reads_both_pictures_and_motion(network, reads):
     before = network(rgb, motion)
     after = network(rgb + 80, motion) if reads == "pictures" else network(rgb, motion + 1)
     assert not torch.allclose(before, after)
+
+
+def test_sees_what_changes_beside_what_is_there(network):
+    with torch.no_grad():
+        network.pictures.stages[0].weight[:, :3] = 0  # deaf to pictures, it hears changes alone
+    motion = torch.zeros(2, 4, 5)
+    network.eval()
+    still = torch.stack([torch.full((4, 16, 16, 3), grey, dtype=torch.uint8) for grey in (20, 200)])
+    blinking = still.clone()
+    blinking[1, 2] = 0
+    torch.testing.assert_close(network(still, motion)[0], network(still, motion)[1])
+    assert not torch.allclose(network(blinking, motion)[0], network(blinking, motion)[1])

@@ -217,3 +217,11 @@ def test_who_passes_before_somebody_is_still_seen() -> None:
         scenes.append([(person(x), RED)] + ([(person(400), BLUE)] if abs(x - 400) > 50 else []))
     answers = follow(scenes)
     assert all(number_at(answer, 150 + 15 * k) == 0 for k, answer in enumerate(answers))
+
+
+def test_other_clothes_where_two_stood_close_are_neither_of_them() -> None:
+    scenes: list[Scene] = [[(person(300), RED), (person(360), RED)] for _ in range(10)]
+    # Somebody else comes before both, nearly where the first was.
+    answers = follow([*scenes, [(person(305), BLUE)]])
+    assert number_at(answers[9], 300) is not None
+    assert not {one.number for one in answers[10] if one.detected} & {one.number for one in answers[9]}
