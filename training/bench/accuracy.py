@@ -21,7 +21,7 @@ from training.metrics.intervals import bootstrap_interval
 
 TEMPORAL_IOU = 0.5
 # Whom a box shows: the person it overlaps best. Boxes of people who lie are loose, but not about who it is.
-_BOX_IOU = 0.3
+BOX_IOU = 0.3
 _DRAWS = 1000
 _SEED = 0
 
@@ -88,7 +88,7 @@ def judge_clip(
         people: What is true.
         enrolled: Who has a name; everyone else is to be called unknown.
     """
-    shown = {track.track_id: np.array(match_track(track, people, minimum_iou=_BOX_IOU)) for track in tracks}
+    shown = {track.track_id: np.array(match_track(track, people, minimum_iou=BOX_IOU)) for track in tracks}
     times = {track.track_id: track.pts_seconds for track in tracks}
     claims: list[Claim] = []
     abstained: list[Claim] = []
@@ -129,7 +129,7 @@ def tabulate(outcomes: Sequence[ClipOutcome], what: str, *, verbose: bool = Fals
             f"are right and it overlaps the truth with temporal IoU >= {TEMPORAL_IOU}, one to one; abstentions are "
             f"never right. 95 % interval: {_DRAWS} bootstrap draws of whole clips, seed {_SEED}. A swap is an event "
             "that names another enrolled person than its boxes show; strangers are events that name somebody who is "
-            f"not enrolled; misplaced are names on boxes that overlap nobody by an IoU of {_BOX_IOU}, or no one person "
+            f"not enrolled; misplaced are names on boxes that overlap nobody by an IoU of {BOX_IOU}, or no one person "
             "most of the time."
         ),
         columns=(

@@ -1,0 +1,122 @@
+"""`python -m training.bench.action`: what action networks get right, how sure they are, and what they cost.
+
+    python -m training.bench.action --markdown docs/benchmarks/action.md
+    python -m training.bench.action rendered --model CARD
+
+Each part that was measured is kept in --work, so that parts can be measured one at a time, cost on a quiet machine; the
+page holds the latest of each, and says at which commit and load it was measured.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+
+from rich.console import Console
+
+from services.action.recognize import ActionRecognizer
+from services.console import ProgressBars
+from services.contracts.errors import BadUsage
+from services.models.engine import load_network
+from services.models.store import ModelStore
+from services.settings import read_settings
+from services.tracks.find import Detectors
+from training.bench.action_scenes import measure_scenes
+from training.bench.machine import describe_machine
+from training.bench.table import Bar, BenchTable, print_facts, print_table, write_markdown
+from training.config import read_config
+from training.metrics.models import find_model
+from training.runs import find_origin
+from training.stages.entry import run
+
+NAMES = ("rendered",)
+_PIPED_WIDTH = 120
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure what is asked for, print it beside its bars, and keep it for the page."""
+    options = _parser().parse_args(arguments)
+    if unknown := set(options.parts) - set(NAMES):
+        raise BadUsage(f"no part {', '.join(sorted(unknown))}; there are {', '.join(NAMES)}")
+    facts = describe_machine()
+    console = Console(quiet=options.json, width=None if sys.stdout.isatty() else _PIPED_WIDTH)
+    print_facts(facts, console)
+    measured: list[BenchTable] = []
+    for name in options.parts or NAMES:
+        tables = _measure(name, options)
+        tables[0] = replace(tables[0], remarks=(*tables[0].remarks, _tell_when(facts)))
+        keep_tables(options.work / f"{name}.json", tables)
+        measured += tables
+        for table in tables:
+            print_table(table, console)
+    if options.json:
+        document = {"machine": facts, "tables": [asdict(table) for table in measured]}
+        sys.stdout.write(json.dumps(document, indent=2) + "\n")
+    if options.markdown is not None:
+        kept = [table for name in NAMES for table in recall_tables(options.work / f"{name}.json")]
+        options.markdown.parent.mkdir(parents=True, exist_ok=True)
+        page = write_markdown(facts, kept, title="Action benchmarks", command="python -m training.bench.action")
+        options.markdown.write_text(page)
+
+
+def keep_tables(path: Path, tables: Sequence[BenchTable]) -> None:
+    """Write a part's tables for later pages."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps([asdict(table) for table in tables], indent=1) + "\n")
+
+
+def recall_tables(path: Path) -> list[BenchTable]:
+    """The tables of a part that was measured before; none where it never was."""
+    if not path.is_file():
+        return []
+    return [
+        BenchTable(
+            **{
+                **table,
+                "columns": tuple(table["columns"]),
+                "rows": tuple(tuple(row) for row in table["rows"]),
+                "bars": tuple(Bar(**bar) for bar in table["bars"]),
+                "remarks": tuple(table["remarks"]),
+            }
+        )
+        for table in json.loads(path.read_text())
+    ]
+
+
+def _measure(name: str, options: argparse.Namespace) -> list[BenchTable]:
+    settings = read_settings()
+    model = find_model(options.model, "action")
+    recognizer = ActionRecognizer(model.card, load_network(model.card, model.weights_path, device=settings.device))
+    detectors = Detectors.load(ModelStore(settings.models), device=settings.device)
+    with ProgressBars(unit="done") as bars:
+        return measure_scenes(
+            recognizer,
+            detectors,
+            options.heldout,
+            read_config().prepare,
+            options.work / "evidence",
+            on_progress=bars.advance_to,
+        )
+
+
+def _tell_when(facts: dict[str, str]) -> str:
+    return f"measured at commit {find_origin().git_commit[:12]}, load {facts['load at the start']}"
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m training.bench.action", description=__doc__.splitlines()[0])
+    parser.add_argument("parts", nargs="*", metavar="PART", help=f"{', '.join(NAMES)} (default: all)")
+    parser.add_argument("--model", default="champion", help="name or card (default: the champion of actions)")
+    parser.add_argument(
+        "--heldout", type=Path, default=Path("data/scenes/heldout"), metavar="DIR", help="default: %(default)s"
+    )
+    parser.add_argument("--work", type=Path, default=Path("build/bench_action"), help="default: %(default)s")
+    parser.add_argument("--json", action="store_true", help="one JSON document on stdout, for machines")
+    parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the latest of every part as a page, too")
+    return parser
+
+
+if __name__ == "__main__":
+    run(main)
