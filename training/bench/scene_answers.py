@@ -16,7 +16,7 @@ from services.contracts.tracks import TracksRequest
 from services.perception.evidence import Evidence, open_evidence
 from services.perception.track import Track
 from services.perception.windows import cut_windows
-from services.tracks.find import Detectors, find_tracks
+from services.tracks.find import RATE_HZ, Detectors, find_tracks
 from training.bench.accuracy import BOX_IOU
 from training.config import PrepareParams
 from training.datasets.manifests import ClipTruth, read_manifest
@@ -40,6 +40,7 @@ class SceneAnswers:
         truths: By clip, everything everybody does; the `clip` of a segment names its person, too.
         claims: By clip, the segments that were served.
         ideal: By clip, the segments there would be, had every window been named rightly.
+        followed: By clip, of each truth the share of its time in which a track shows the person.
     """
 
     windows: WindowSet
@@ -48,6 +49,7 @@ class SceneAnswers:
     truths: dict[str, list[Segment]]
     claims: dict[str, list[Segment]]
     ideal: dict[str, list[Segment]]
+    followed: dict[str, list[float]]
 
     @property
     def named(self) -> "SceneAnswers":
@@ -92,12 +94,14 @@ def answer_scenes(
     truths: dict[str, list[Segment]] = {}
     claims: dict[str, list[Segment]] = {}
     ideal: dict[str, list[Segment]] = {}
+    followed: dict[str, list[float]] = {}
     for done, clip in enumerate(clips):
         on_progress("rendered", done, len(clips))
         stem = clip.path.stem
         truths[stem], claims[stem], ideal[stem] = list_truths(clip), [], []
         response = find_tracks(TracksRequest(clip=refer_to_clip(clip.path)), detectors, str(evidence_root))
         with open_evidence(response.evidence.uri, response.evidence.sha256) as evidence:
+            followed[stem] = measure_following(evidence.tracks(), clip)
             for track_id in evidence.track_ids():
                 windows, rated = _rate_track(evidence, track_id, clip, actions, recognizer, params)
                 if not len(windows):
@@ -118,6 +122,7 @@ def answer_scenes(
         truths,
         claims,
         ideal,
+        followed,
     )
 
 
@@ -127,6 +132,22 @@ def list_truths(clip: ClipTruth) -> list[Segment]:
         Segment(_place(each.clip, str(each.subject_id)), each.action, each.start_seconds, each.end_seconds)
         for each in clip.happenings
     ]
+
+
+def measure_following(tracks: Sequence[Track], clip: ClipTruth) -> list[float]:
+    """Of everything that happens, the share of its time in which some track shows the person; see `list_truths`."""
+    moments: dict[str, list[float]] = {}
+    for track in tracks:
+        for subject, seconds in zip(
+            match_track(track, clip.people, minimum_iou=BOX_IOU), track.pts_seconds.tolist(), strict=True
+        ):
+            moments.setdefault(subject, []).append(seconds)
+    shares = []
+    for each in clip.happenings:
+        seen = np.unique(np.floor(np.array(moments.get(str(each.subject_id), [])) * RATE_HZ + 0.5))
+        grid = np.arange(np.ceil(each.start_seconds * RATE_HZ), np.ceil(each.end_seconds * RATE_HZ))
+        shares.append(float(np.isin(grid, seen).mean()) if len(grid) else 0.0)
+    return shares
 
 
 def place_segments(

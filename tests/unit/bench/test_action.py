@@ -22,7 +22,7 @@ from training.bench.action_scenes import (
     tabulate_windows,
 )
 from training.bench.moments import Moments
-from training.bench.scene_answers import SceneAnswers, answer_scenes, list_truths, place_segments
+from training.bench.scene_answers import SceneAnswers, answer_scenes, list_truths, measure_following, place_segments
 from training.bench.table import Bar, BenchTable
 from training.config import read_config
 from training.datasets.manifests import ClipTruth
@@ -72,7 +72,7 @@ def answers_of(actions, right_chances, clips, *, temperature=1.0, subjects=None)
     chance_N = np.array(right_chances)
     truth_N = np.maximum(actions, 0)
     probabilities = np.where(np.arange(2) == truth_N[:, None], chance_N[:, None], 1 - chance_N[:, None])
-    return SceneAnswers(windows_of(actions, clips, subjects=subjects), probabilities, temperature, {}, {}, {})
+    return SceneAnswers(windows_of(actions, clips, subjects=subjects), probabilities, temperature, {}, {}, {}, {})
 
 
 def test_two_people_who_do_the_same_do_not_answer_for_one_another():
@@ -85,6 +85,16 @@ def test_two_people_who_do_the_same_do_not_answer_for_one_another():
     assert segment_map(truths, [*on_ann, *again], minimum_iou=0.5) == pytest.approx(0.5)
     assert segment_map(truths, [*on_ann, *on_bo], minimum_iou=0.5) == pytest.approx(1.0)
     assert segment_map(truths, nowhere, minimum_iou=0.5) == 0
+
+
+def test_time_in_which_nobody_is_followed_is_counted_once():
+    clip = ClipTruth(
+        None, "", (person("ann", ("wave", 0.0, 5.0), ("stand", 5.0, 10.0)), person("bo", ("wave", 0.0, 5.0)))
+    )
+    early = track("1", BOXES["ann"])
+    half = Track("2", early.pts_seconds[25:50], early.boxes_px[25:50], early.confidence[25:50], early.detected[25:50])
+    assert measure_following([half], clip) == [0.5, 0.0, 0.0]
+    assert measure_following([half, early], clip) == [1.0, 1.0, 0.0]
 
 
 def test_a_clip_drawn_twice_is_two_clips():
@@ -102,16 +112,19 @@ def test_segments_are_ranked_and_the_bar_is_on_the_mean():
         [said("1", "wave", 0.0, 2.5), said("1", "stand", 2.5, 10.0)], track("1", BOXES["ann"]), people, "a"
     )
     answers = answers_of([0], [1.0], ["a"])
-    answers = SceneAnswers(answers.windows, answers.probabilities, 1.0, {"a": truths}, {"a": claims}, {"a": truths})
+    answers = SceneAnswers(
+        answers.windows, answers.probabilities, 1.0, {"a": truths}, {"a": claims}, {"a": truths[:1]}, {"a": [1.0, 0.4]}
+    )
     table = tabulate_segments(answers, "made up")
     rows = {row[0]: row[1:] for row in table.rows}
     # 2.5 of 4 seconds and 6 of 7.5: IoU 0.625 and 0.8.
-    assert rows["wave"] == (1, 1, 1.0, 1.0, 0.0)
-    assert rows["stand"] == (1, 1, 1.0, 1.0, 1.0)
-    assert rows["mean of the actions"] == (2, 2, 1.0, 1.0, 0.5)
-    assert rows["the same, every window named rightly"] == (2, 2, 1.0, 1.0, 1.0)
+    assert rows["wave"] == (1, 1, 1, 1.0, 1.0, 0.0, 1.0)
+    assert rows["stand"] == (1, 0, 1, 1.0, 1.0, 1.0, 0.0)
+    assert rows["mean"] == (2, 1, 2, 1.0, 1.0, 0.5, 0.5)
     assert table.bars[0].met
-    nothing = SceneAnswers(answers.windows, answers.probabilities, 1.0, {"a": truths}, {"a": []}, {"a": []})
+    nothing = SceneAnswers(
+        answers.windows, answers.probabilities, 1.0, {"a": truths}, {"a": []}, {"a": []}, {"a": [0, 0]}
+    )
     assert not tabulate_segments(nothing, "made up").bars[0].met
 
 
@@ -158,7 +171,7 @@ def test_probabilities_before_calibration_are_those_at_temperature_one():
     logits = np.array([[2.0, 0.0], [-1.0, 0.5]])
     divided = np.exp(logits / 2.0)
     answers = SceneAnswers(
-        windows_of([0, 1], ["a", "a"]), divided / divided.sum(axis=1, keepdims=True), 2.0, {}, {}, {}
+        windows_of([0, 1], ["a", "a"]), divided / divided.sum(axis=1, keepdims=True), 2.0, {}, {}, {}, {}
     )
     plain = np.exp(logits)
     np.testing.assert_allclose(answers.uncalibrated, plain / plain.sum(axis=1, keepdims=True))
