@@ -79,6 +79,50 @@ class TrainActionParams(FitParams):
     augmentation: AugmentationParams
 
 
+class ResidualParams(Params):
+    """A 3D residual network; see training.networks.video."""
+
+    changes: bool = Field(description="Read how pictures change rather than the pictures.")
+    dropout: float = Field(ge=0, lt=1)
+
+
+class RecurrentParams(Params):
+    """A frame CNN and an LSTM or GRU over it; see training.networks.video."""
+
+    channels: tuple[int, ...] = Field(min_length=2, description="Of each stage; every stage halves the side.")
+    units: int = Field(gt=0, description="In each direction.")
+    bidirectional: bool
+    reading: Literal["attention", "last"] = Field(description="How states of all times become one.")
+    dropout: float = Field(ge=0, lt=1)
+
+
+class LearnVideoParams(FitParams):
+    """How a network learns from strips of labelled clips; see training.lessons.video."""
+
+    window: WindowSpec
+    network: ResidualParams | RecurrentParams
+    label_smoothing: float = Field(ge=0, lt=1)
+    focus: float = Field(ge=0, description="Focal loss's exponent; 0 is cross-entropy.")
+    balanced: bool = Field(description="Every action equally often in an epoch.")
+    mixing: Literal["none", "mixup", "cutmix"]
+    mixing_alpha: float = Field(gt=0, description="Of the Beta distribution that shares are drawn from.")
+    slowest: float = Field(gt=0, description="Of the speeds a strip is played at.")
+    fastest: float = Field(gt=0)
+    clip_value: float | None = Field(description="Largest size of any one gradient; null leaves them.")
+    trained_stages: int | None = Field(description="Only the last so many learn at first; null is all.")
+    thawed_epoch: int = Field(ge=0, description="From this epoch on all learn.")
+    imitation: Chance = Field(description="Share of the loss that asks for a teacher's answer, where there is one.")
+    imitation_temperature: float = Field(gt=0)
+    augmentation: AugmentationParams
+
+
+class LearnClipsParams(Params):
+    """Recipes of `python -m training.clips pretrain|learn`, by family of networks."""
+
+    residual: LearnVideoParams
+    recurrent: LearnVideoParams
+
+
 class PrepareFaceParams(Params):
     """Which faces are learned from, and how they are cut."""
 
@@ -246,7 +290,7 @@ class PromoteParams(Params):
 
 
 class Config(Params):
-    """The whole of params.yaml; a field per stage."""
+    """The whole of params.yaml; a field per stage, and one for what is not a stage."""
 
     prepare: PrepareParams
     train_action: TrainActionParams
@@ -258,6 +302,7 @@ class Config(Params):
     export_face: ExportFaceParams
     register_: RegisterParams = Field(alias="register")
     promote: PromoteParams
+    learn_clips: LearnClipsParams
 
 
 def read_config(path: Path = Path("params.yaml")) -> Config:

@@ -4,6 +4,9 @@
     python -m training.clips check FOLDER/manifest.jsonl --space interactions
     python -m training.clips learn FOLDER/manifest.jsonl --space fights --unlabelled OTHER/manifest.jsonl \\
         --task behaviour --unnamed no_fight --name fights --out build/fights
+    python -m training.clips pretrain build/prepare --network r3d_18 --out build/clips/r3d_18.safetensors
+    python -m training.clips learn FOLDER/manifest.jsonl --space interactions --task interaction --network r3d_18 \\
+        --pretrained build/clips/r3d_18.safetensors --name interactions-r3d --out build/interactions-r3d
 """
 
 import argparse
@@ -23,6 +26,10 @@ from training.clips.labels import map_labels, read_label_space
 from training.clips.learn import check_engines, export_learned, learn_codebooks, learn_from_clips
 from training.clips.manifest import read_manifest, write_manifest
 from training.clips.reader import StripReader
+from training.clips.video import Recipe, learn_network, make_recipe, pretrain, read_clip_strips, window_for
+from training.config import read_config
+from training.datasets.windows import WindowSet
+from training.networks.video import VIDEO_KINDS
 from training.runs import find_origin
 from training.stages.entry import run
 
@@ -33,6 +40,7 @@ WINDOWS: dict[Task, WindowSpec] = {
     "interaction": WindowSpec(frames=61, rate_hz=15, stride_seconds=2.0, size_px=128, motion=False, view="scene"),
 }
 CACHE = Path("build/clips")
+KEPT = CACHE / "networks"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -50,6 +58,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             window = WINDOWS[options.task]
             validate(spans, options.manifest.parent, actions=space.actions, window_seconds=window.duration_seconds)
             sys.stdout.write(f"{len(spans)} spans are sound\n")
+        case "pretrain":
+            _pretrain(options)
         case _:
             _learn(options)
 
@@ -57,16 +67,26 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _learn(options: argparse.Namespace) -> None:
     spans, space, window = read_manifest(options.manifest), read_label_space(options.space), WINDOWS[options.task]
     folder = options.manifest.parent
+    recipe = _recipe(options)
+    if recipe is not None:
+        window = window_for(recipe.params, window)
     validate(spans, folder, actions=space.actions, window_seconds=window.duration_seconds)
-    params = FisherParams(seed=options.seed)
     follow = Follower(CACHE / "evidence")
-    unlabelled = options.unlabelled or options.manifest
     with StripReader(CACHE / "strips", workers=options.workers) as reader:
-        others = read_manifest(unlabelled)
-        codebooks = learn_codebooks(others, unlabelled.parent, window, reader, follow, params)
-        sys.stderr.write(f"codebooks: {reader.throughput}\n")
-        learned = learn_from_clips(spans, folder, space.actions, window, codebooks, reader, follow, params)
+        if recipe is None:
+            params = FisherParams(seed=options.seed)
+            unlabelled = options.unlabelled or options.manifest
+            others = read_manifest(unlabelled)
+            codebooks = learn_codebooks(others, unlabelled.parent, window, reader, follow, params)
+            sys.stderr.write(f"codebooks: {reader.throughput}\n")
+            learned = learn_from_clips(spans, folder, space.actions, window, codebooks, reader, follow, params)
+            form = "Motion cuboids, Fisher vector and a linear layer"
+        else:
+            strips = read_clip_strips(spans, folder, space.actions, window, reader, follow)
+            learned = learn_network(strips, recipe, folds=options.folds, kept=KEPT)
+            form = recipe.name
         sys.stderr.write(f"clips: {reader.throughput}\n")
+    data = ", ".join(sorted({f"{span.source} ({span.licence})" for span in spans}))
     card, content = export_learned(
         learned,
         options.name,
@@ -74,9 +94,9 @@ def _learn(options: argparse.Namespace) -> None:
         space.actions,
         window,
         Lineage(source="python -m training.clips learn", git_commit=find_origin().git_commit),
+        description=f"{form}; learned from {data}.",
         unnamed=options.unnamed,
         licence=options.licence,
-        data=", ".join(sorted({f"{span.source} ({span.licence})" for span in spans})),
     )
     options.out.mkdir(parents=True, exist_ok=True)
     (options.out / card.weights.file).write_bytes(content)
@@ -85,6 +105,23 @@ def _learn(options: argparse.Namespace) -> None:
     confusion = learned.scores().confusion.tolist()
     facts = {**card.metrics, **{f"parity_{engine}": gap for engine, gap in parity.items()}, "confusion": confusion}
     sys.stdout.write(json.dumps(facts, indent=2) + "\n")
+
+
+def _recipe(options: argparse.Namespace) -> Recipe | None:
+    """How a network is trained; None where nothing is trained but a linear layer."""
+    if options.network == "fisher":
+        return None
+    params = read_config().learn_clips
+    teacher = make_recipe(params, options.teacher, pretrained=options.teacher_pretrained) if options.teacher else None
+    return make_recipe(params, options.network, pretrained=options.pretrained, teacher=teacher, epochs=options.epochs)
+
+
+def _pretrain(options: argparse.Namespace) -> None:
+    sides = [WindowSet.load(options.prepared / f"{side}.npz") for side in ("train", "validation")]
+    named = [windows.select(windows.actions >= 0) for windows in sides]
+    recipe = make_recipe(read_config().learn_clips, options.network, epochs=options.epochs)
+    best = pretrain(named[0], named[1], recipe, each=options.each, out=options.out, kept=KEPT)
+    sys.stdout.write(json.dumps(best.values(), indent=2) + "\n")
 
 
 class Follower:
@@ -130,9 +167,22 @@ def _parser() -> argparse.ArgumentParser:
     learn.add_argument(
         "--unlabelled", type=Path, help="manifest of clips for the codebooks; default: the clips themselves"
     )
+    early = verbs.add_parser("pretrain", help="a network's weights from prepared windows, to begin `learn` with")
+    early.add_argument("prepared", type=Path, help="folder with train.npz and validation.npz, as `prepare` leaves them")
+    early.add_argument("--each", type=int, default=150, help="windows of each action (default: %(default)s)")
+    learn.add_argument(
+        "--network", choices=("fisher", *VIDEO_KINDS), default="fisher", help="all but fisher are in params.yaml"
+    )
+    early.add_argument("--network", choices=VIDEO_KINDS, required=True)
+    for verb in (early, learn):
+        verb.add_argument("--epochs", type=int, help="of a training; default: as in params.yaml")
+        verb.add_argument("--out", type=Path, required=True)
+    learn.add_argument("--folds", type=int, default=3, help="parts the groups are dealt into; a training each")
+    learn.add_argument("--pretrained", type=Path, help="weights to begin with: of `pretrain`, or torchvision's own")
+    learn.add_argument("--teacher", choices=VIDEO_KINDS, help="a network to imitate, trained on the same clips")
+    learn.add_argument("--teacher-pretrained", type=Path, help="weights the teacher begins with")
     learn.add_argument("--unnamed", nargs="*", default=[], help="actions that make no segment, such as no_fight")
     learn.add_argument("--name", required=True)
-    learn.add_argument("--out", type=Path, required=True)
     learn.add_argument("--licence", default="Apache-2.0")
     learn.add_argument("--workers", type=int, default=2)
     learn.add_argument("--seed", type=int, default=0)

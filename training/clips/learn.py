@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from services.contracts.card import ActionCalibration, Lineage, ModelCard, Reference, Task, WindowSpec
 from services.models.engine import load_network
@@ -38,29 +39,23 @@ FollowPeople = Callable[[Path], Sequence[Strip]]
 """The strip of everyone followed through a clip."""
 
 
-@dataclass(frozen=True, slots=True)
-class Learned:
-    """A network and what was measured without leaks.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeftOut:
+    """Answers to clips by networks that met no clip of their group.
 
     Attributes:
-        network: Learned from all clips.
-        logits: (N, K) of each clip by a linear layer that met no clip of its group.
+        logits: (N, K) of each clip.
         probabilities: (N, K): those, by a temperature that suits all other groups.
         actions: (N,) int64.
         groups: (N,) str.
-        temperature: Of the network: fitted to all clips' left-out logits.
-        people_logits: (P, K): left-out logits of people as they are served, one a track.
-        people_clips: (P,): the clip each is in.
+        temperature: Fitted to all clips' logits.
     """
 
-    network: FisherMotion
     logits: NDArray[np.float64]
     probabilities: NDArray[np.float64]
     actions: NDArray[np.int64]
     groups: NDArray[np.str_]
     temperature: float
-    people_logits: NDArray[np.float64]
-    people_clips: NDArray[np.int64]
 
     def scores(self) -> AnswerScores:
         """Of the left-out answers; areas are those of the logits, which one temperature for all leaves in order."""
@@ -70,12 +65,45 @@ class Learned:
             calibrated, auc=ranked.auc, auc_low=ranked.auc_low, auc_high=ranked.auc_high, mean_ap=ranked.mean_ap
         )
 
+
+def calibrate(logits_NK: NDArray[np.float64], actions_N: NDArray[np.int64], groups_N: NDArray[np.str_]) -> LeftOut:
+    """Left-out logits with the probabilities they mean."""
+    return LeftOut(
+        logits=logits_NK,
+        probabilities=calibrate_left_out(logits_NK, actions_N, groups_N),
+        actions=actions_N,
+        groups=groups_N,
+        temperature=fit_temperature(logits_NK, actions_N),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Learned:
+    """A network and what was measured without leaks.
+
+    Attributes:
+        network: Learned from all clips; reads uint8 windows (W, T, S, S, 3), answers logits (W, K).
+        left_out: How networks learned in the same way answered clips they had not met.
+        people_logits: (P, K): left-out logits of people as they are served, one a track.
+        people_clips: (P,): the clip each is in.
+    """
+
+    network: nn.Module
+    left_out: LeftOut
+    people_logits: NDArray[np.float64]
+    people_clips: NDArray[np.int64]
+
+    def scores(self) -> AnswerScores:
+        """Of the left-out answers."""
+        return self.left_out.scores()
+
     def people_scores(self) -> AnswerScores | None:
         """Of people as they are served, each taken to do what their clip shows; None where nobody was followed."""
         if not len(self.people_clips):
             return None
-        probabilities_PK = softmax(self.people_logits, self.temperature)
-        return score_answers(probabilities_PK, self.actions[self.people_clips], self.groups[self.people_clips])
+        probabilities_PK = softmax(self.people_logits, self.left_out.temperature)
+        clips = self.people_clips
+        return score_answers(probabilities_PK, self.left_out.actions[clips], self.left_out.groups[clips])
 
 
 def learn_from_clips(
@@ -139,14 +167,10 @@ def fit_head(network: FisherMotion, views: RatedViews, classes: int, params: Fis
         network.head.bias.copy_(bias_K)
     followed_V = np.zeros(len(logits_VK), bool) if views.followed is None else views.followed
     return Learned(
-        network.eval(),
-        logits_NK,
-        calibrate_left_out(logits_NK, views.actions, views.groups),
-        views.actions,
-        views.groups,
-        fit_temperature(logits_NK, views.actions),
-        logits_VK[followed_V],
-        views.clip_of_view[followed_V],
+        network=network.eval(),
+        left_out=calibrate(logits_NK, views.actions, views.groups),
+        people_logits=logits_VK[followed_V],
+        people_clips=views.clip_of_view[followed_V],
     )
 
 
@@ -174,9 +198,9 @@ def export_learned(
     window: WindowSpec,
     lineage: Lineage,
     *,
+    description: str,
     unnamed: Sequence[str],
     licence: str,
-    data: str,
 ) -> tuple[ModelCard, bytes]:
     """The network as ONNX, and its card, whose metrics hold the left-out figures."""
     content = export_pixels(learned.network, window)
@@ -186,21 +210,21 @@ def export_learned(
         name=name,
         version=weights.sha256[:12],
         task=task,
-        description=f"Motion cuboids, Fisher vector and a linear layer, learned from {data}.",
+        description=description,
         weights=weights,
         licence=licence,
         lineage=lineage,
         window=window,
         classes=tuple(actions),
         action=ActionCalibration(
-            temperature=learned.temperature,
+            temperature=learned.left_out.temperature,
             enter_probability=enter,
             leave_probability=round(enter - 0.25, 2),
             minimum_seconds=_MINIMUM_SECONDS,
             unnamed=tuple(unnamed),
-            abstain_below=abstention_threshold(learned.probabilities, _ABSTAINING_SHARE),
+            abstain_below=abstention_threshold(learned.left_out.probabilities, _ABSTAINING_SHARE),
         ),
-        reference=_refer(learned.probabilities.max(axis=1)),
+        reference=_refer(learned.left_out.probabilities.max(axis=1)),
         metrics=_measures(learned),
     )
     return card, content
@@ -213,9 +237,10 @@ def choose_enter(learned: Learned, unnamed: Sequence[int]) -> float:
     none will do.
     """
     people = len(learned.people_clips) > 0
-    logits_PK = learned.people_logits if people else learned.logits
-    actions_P = learned.actions[learned.people_clips] if people else learned.actions
-    probabilities_PK = softmax(logits_PK, learned.temperature)
+    left_out = learned.left_out
+    logits_PK = learned.people_logits if people else left_out.logits
+    actions_P = left_out.actions[learned.people_clips] if people else left_out.actions
+    probabilities_PK = softmax(logits_PK, left_out.temperature)
     answer_P, sure_P = probabilities_PK.argmax(axis=1), probabilities_PK.max(axis=1)
     for chance in _CHANCES:
         said_P = (sure_P >= chance) & ~np.isin(answer_P, unnamed)
@@ -261,19 +286,9 @@ class _View:
 def _views(
     spans: Sequence[LabelledSpan], folder: Path, window: WindowSpec, reader: StripReader, follow: FollowPeople
 ) -> Iterator[_View]:
-    requests: list[StripRequest] = []
-    clips = []
+    requests, clips = request_squares(spans, folder, window, follow)
     for clip, span in enumerate(spans):
-        path = folder / span.clip
-        with decode(path) as decoding:
-            width_px, height_px = decoding.clip.width_px, decoding.clip.height_px
-        strips = follow(path) if window.view == "surroundings" else ()
-        for square in choose_squares(width_px, height_px, [strip.boxes_px for strip in strips]):
-            requests.append(
-                StripRequest(path, span.start_seconds, span.end_seconds, window.rate_hz, window.size_px, square)
-            )
-            clips.append(clip)
-        for strip in strips:
+        for strip in follow(folder / span.clip) if window.view == "surroundings" else ():
             end_seconds = np.inf if span.end_seconds is None else span.end_seconds
             cut = [
                 one.rgb
@@ -286,11 +301,29 @@ def _views(
         yield _View(clip, cut_strip(pictures, window), followed=False)
 
 
+def request_squares(
+    spans: Sequence[LabelledSpan], folder: Path, window: WindowSpec, follow: FollowPeople
+) -> tuple[list[StripRequest], list[int]]:
+    """The squares of every clip that a network is shown, and the clip each is of."""
+    requests, clips = [], []
+    for clip, span in enumerate(spans):
+        path = folder / span.clip
+        with decode(path) as decoding:
+            width_px, height_px = decoding.clip.width_px, decoding.clip.height_px
+        people = [strip.boxes_px for strip in follow(path)] if window.view == "surroundings" else []
+        for square in choose_squares(width_px, height_px, people):
+            requests.append(
+                StripRequest(path, span.start_seconds, span.end_seconds, window.rate_hz, window.size_px, square)
+            )
+            clips.append(clip)
+    return requests, clips
+
+
 def _measures(learned: Learned) -> dict[str, float]:
     scores, people = learned.scores(), learned.people_scores()
     metrics = {
-        "clips": float(len(learned.actions)),
-        "groups": float(len(np.unique(learned.groups))),
+        "clips": float(len(learned.left_out.actions)),
+        "groups": float(len(np.unique(learned.left_out.groups))),
         "left_out_accuracy": scores.top1,
         "left_out_accuracy_low": scores.top1_low,
         "left_out_accuracy_high": scores.top1_high,

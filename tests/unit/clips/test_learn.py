@@ -9,7 +9,15 @@ from services.models.engine import load_network
 from services.perception.encode import write_mp4
 from services.perception.frame import Frame
 from training.clips.fisher import FisherParams
-from training.clips.learn import Learned, check_engines, choose_enter, export_learned, learn_codebooks, learn_from_clips
+from training.clips.learn import (
+    Learned,
+    LeftOut,
+    check_engines,
+    choose_enter,
+    export_learned,
+    learn_codebooks,
+    learn_from_clips,
+)
 from training.clips.manifest import LabelledSpan
 from training.clips.reader import StripReader
 from training.clips.recognizer import ClipRecognizer
@@ -63,8 +71,8 @@ def exported(learned, tmp_path_factory):
         WINDOW,
         Lineage(source="a test"),
         unnamed=("down",),
+        description="Learned from drawn clips.",
         licence="Apache-2.0",
-        data="drawn clips",
     )
     (folder / "model.onnx").write_bytes(content)
     (folder / "card.json").write_text(card.model_dump_json())
@@ -103,7 +111,8 @@ def rated(logits, *, people=None, actions=None):
     logits, actions = np.array(logits, float), np.array(actions or [0, 1] * 4)
     people = np.zeros((0, 2)) if people is None else np.array(people, float)
     groups = np.array([f"g{number // 2}" for number in range(len(actions))])
-    return Learned(None, logits, softmax(logits), actions, groups, 1.0, people, np.arange(len(people)))
+    left_out = LeftOut(logits=logits, probabilities=softmax(logits), actions=actions, groups=groups, temperature=1.0)
+    return Learned(network=None, left_out=left_out, people_logits=people, people_clips=np.arange(len(people)))
 
 
 def test_a_segment_opens_where_nine_in_ten_are_right():
