@@ -2,14 +2,15 @@
 
 import logging
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
-from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
+
+from services.models.engine import Inputs
 
 # Smaller ones are not worth a node of their own.
 _LEAST_WEIGHTS = 256
@@ -40,12 +41,12 @@ def halve_weights(content: bytes) -> bytes:
     return smaller
 
 
-def quantise(content: bytes, batches: Sequence[NDArray[np.float32]]) -> bytes:
+def quantise(content: bytes, batches: Sequence[Inputs]) -> bytes:
     """Static 8-bit quantisation of convolutions and products, with ranges measured on real inputs.
 
     Args:
-        content: A float32 ONNX file with one input.
-        batches: What it will be fed, a few hundred items.
+        content: A float32 ONNX file.
+        batches: What it will be fed, a few hundred items: arrays by input, or the one array of a file with one input.
 
     Returns:
         An ONNX file in QDQ form; 8-bit weights per channel.
@@ -58,12 +59,12 @@ def quantise(content: bytes, batches: Sequence[NDArray[np.float32]]) -> bytes:
         """Feeds the batches once."""
 
         def __init__(self) -> None:
-            self._rest: Iterator[NDArray[np.float32]] = iter(batches)
+            self._rest: Iterator[Inputs] = iter(batches)
 
         def get_next(self) -> dict[str, Any] | None:
             """The next input, or None at the end."""
             batch = next(self._rest, None)
-            return None if batch is None else {name: batch}
+            return None if batch is None else dict(batch) if isinstance(batch, Mapping) else {name: batch}
 
     # It logs advice about shape inference to the root logger; the parity check answers that question.
     logging.getLogger().addFilter(_silent)

@@ -23,6 +23,7 @@ from services.models.engine import load_network
 from services.models.store import ModelStore
 from services.settings import read_settings
 from services.tracks.find import Detectors
+from training.bench.action_cost import measure_cost
 from training.bench.action_scenes import measure_scenes
 from training.bench.machine import describe_machine
 from training.bench.table import Bar, BenchTable, print_facts, print_table, write_markdown
@@ -31,7 +32,7 @@ from training.metrics.models import find_model
 from training.runs import find_origin
 from training.stages.entry import run
 
-NAMES = ("rendered",)
+NAMES = ("rendered", "cost")
 _PIPED_WIDTH = 120
 
 
@@ -86,32 +87,45 @@ def recall_tables(path: Path) -> list[BenchTable]:
 
 
 def _measure(name: str, options: argparse.Namespace) -> list[BenchTable]:
-    settings = read_settings()
+    settings, config = read_settings(), read_config()
     model = find_model(options.model, "action")
-    recognizer = ActionRecognizer(model.card, load_network(model.card, model.weights_path, device=settings.device))
     detectors = Detectors.load(ModelStore(settings.models), device=settings.device)
+    evidence = options.work / "evidence"
     with ProgressBars(unit="done") as bars:
-        return measure_scenes(
-            recognizer,
+        if name == "rendered":
+            recognizer = ActionRecognizer(
+                model.card, load_network(model.card, model.weights_path, device=settings.device)
+            )
+            return measure_scenes(
+                recognizer, detectors, options.heldout, config.prepare, evidence, on_progress=bars.advance_to
+            )
+        return measure_cost(
+            model,
             detectors,
-            options.heldout,
-            read_config().prepare,
-            options.work / "evidence",
+            config,
+            heldout=options.heldout,
+            train=options.train,
+            evidence_root=evidence,
+            runs=options.runs,
+            rounds=options.rounds,
             on_progress=bars.advance_to,
         )
 
 
 def _tell_when(facts: dict[str, str]) -> str:
-    return f"measured at commit {find_origin().git_commit[:12]}, load {facts['load at the start']}"
+    commit = find_origin().git_commit
+    changed = " with changes" if commit.endswith("-dirty") else ""
+    return f"measured at commit {commit[:12]}{changed}, load {facts['load at the start']}"
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m training.bench.action", description=__doc__.splitlines()[0])
     parser.add_argument("parts", nargs="*", metavar="PART", help=f"{', '.join(NAMES)} (default: all)")
     parser.add_argument("--model", default="champion", help="name or card (default: the champion of actions)")
-    parser.add_argument(
-        "--heldout", type=Path, default=Path("data/scenes/heldout"), metavar="DIR", help="default: %(default)s"
-    )
+    for name, folder in (("heldout", "data/scenes/heldout"), ("train", "data/scenes/train")):
+        parser.add_argument(f"--{name}", type=Path, default=Path(folder), metavar="DIR", help="default: %(default)s")
+    parser.add_argument("--runs", type=int, default=5, help="of cost's throughput (default: %(default)s)")
+    parser.add_argument("--rounds", type=int, default=40, help="of cost's engines (default: %(default)s)")
     parser.add_argument("--work", type=Path, default=Path("build/bench_action"), help="default: %(default)s")
     parser.add_argument("--json", action="store_true", help="one JSON document on stdout, for machines")
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the latest of every part as a page, too")
