@@ -41,9 +41,12 @@ class Batched:
     came while it was busy. The first dimension of every input and output counts items; an item's answer must not
     depend on its neighbours, which its tests prove, to the bit, of the networks shipped.
 
+    The network is only ever given powers of two. An engine keeps kernels and buffers for every batch size it has met,
+    and callers who come as they like make every size there is: a server would grow for as long as it meets new ones.
+
     Args:
         network: Runs one batch at a time.
-        most_items: In a run that callers share; a single caller's batch is never cut.
+        most_items: That callers share and that the network is given at once.
     """
 
     def __init__(self, network: Network, *, most_items: int = 32) -> None:
@@ -86,7 +89,7 @@ class Batched:
         first = calls[0]
         together = {name: np.concatenate([call.inputs[name] for call in calls]) for name in first.inputs}
         try:
-            outputs = self._network.run(together[""] if first.plain else together)
+            outputs = self._run_in_powers_of_two(together, sum(call.items for call in calls), plain=first.plain)
         except Exception as fault:
             if len(calls) == 1:
                 first.fault = fault
@@ -98,3 +101,13 @@ class Batched:
         ends = np.cumsum([call.items for call in calls])
         for call, end in zip(calls, ends, strict=True):
             call.outputs = {name: array[end - call.items : end] for name, array in outputs.items()}
+
+    def _run_in_powers_of_two(self, inputs: dict[str, Tensor], items: int, *, plain: bool) -> dict[str, Tensor]:
+        answers: list[dict[str, Tensor]] = []
+        done = 0
+        while done < items:
+            size = 1 << (min(items - done, self._most_items).bit_length() - 1)
+            piece = {name: array[done : done + size] for name, array in inputs.items()}
+            answers.append(self._network.run(piece[""] if plain else piece))
+            done += size
+        return {name: np.concatenate([answer[name] for answer in answers]) for name in answers[0]}
