@@ -14,6 +14,7 @@ import hashlib
 import io
 import json
 import tempfile
+import threading
 import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -45,6 +46,9 @@ POINT = np.dtype(
 STRIP_SIDE_PX = 128
 SHEET_PICTURES = 32
 _READ_BYTES = 1 << 20
+# NumPy has Python parse an array's header, and Python before 3.11.8 does that in one thread only: two at once end in
+# SystemError now and then. Source: github.com/python/cpython/issues/106905.
+_HEADERS = threading.Lock()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -132,7 +136,9 @@ class Evidence:
         self.close()
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Let go of the file and of the pictures, which this and its cache would hold, each for the other, until Python
+        looks for such circles: in a server megabytes a request."""
+        self._read_sheet.cache_clear()
         self._zip.close()
         self._file.close()
 
@@ -201,7 +207,9 @@ class Evidence:
         return _decode_image(self._member(track_id, f"strip-{sheet:05d}.jpg"))
 
     def _points(self, track_id: str) -> NDArray[np.void]:
-        points: NDArray[np.void] = np.load(io.BytesIO(self._member(track_id, "points.npy")), allow_pickle=False)
+        content = io.BytesIO(self._member(track_id, "points.npy"))
+        with _HEADERS:
+            points: NDArray[np.void] = np.load(content, allow_pickle=False)
         return points
 
     def _member(self, track_id: str, file: str) -> bytes:

@@ -1,7 +1,12 @@
 import errno
+import gc
 import hashlib
+import time
+import weakref
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -62,6 +67,44 @@ def test_what_was_recorded_is_read(tmp_path: Path) -> None:
         # The landmarks lie in the crop where they lay in the picture.
         corner = faces[0].box_px[:2]
         np.testing.assert_allclose(faces[0].landmarks_px - corner, LANDMARKS, atol=0.01)
+
+
+def test_a_closed_bundle_holds_no_picture(tmp_path: Path) -> None:
+    """Without Python's collector, which comes when it likes: a server kept 50 MiB and more of them."""
+    reference = write(tmp_path)
+    gc.disable()
+    try:
+        with open_evidence(reference.uri, reference.sha256) as evidence:
+            picture = evidence.strip("t1").pictures[0]
+            sheet = weakref.ref(picture.base)
+            del picture
+            assert sheet() is not None, "it is kept for the next window"
+        assert sheet() is None
+    finally:
+        gc.enable()
+
+
+def test_one_thread_at_a_time_has_numpy_read_a_header(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two at once ended in SystemError in one of hundreds of requests (github.com/python/cpython/issues/106905)."""
+    reference = write(tmp_path)
+    load, inside, most = np.load, [0], [0]
+
+    def watched(*arguments: Any, **options: Any) -> Any:
+        inside[0] += 1
+        most[0] = max(most[0], inside[0])
+        time.sleep(0.01)
+        inside[0] -= 1
+        return load(*arguments, **options)
+
+    monkeypatch.setattr(np, "load", watched)
+
+    def read(_: int) -> int:
+        with open_evidence(reference.uri, reference.sha256) as evidence:
+            return len(evidence.strip("t1"))
+
+    with ThreadPoolExecutor(4) as pool:
+        assert set(pool.map(read, range(8))) == {80}
+    assert most == [1]
 
 
 def test_faces_kept_are_spread_over_the_track(tmp_path: Path) -> None:
