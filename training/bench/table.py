@@ -98,7 +98,7 @@ def write_markdown(
         bars = [
             (bar.name, format_cell(bar.measured), bar.wanted, "met" if bar.met else "**short**") for bar in table.bars
         ]
-        lines += ["", *_markdown_rows(("bar", "measured", "wanted", ""), bars)]
+        lines += ["", *_markdown_rows(("bar", "measured", "wanted", ""), bars)] if bars else []
         lines += ["", *(f"- {remark}" for remark in table.remarks)] if table.remarks else []
     return "\n".join(lines) + "\n"
 

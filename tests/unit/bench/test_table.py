@@ -38,3 +38,8 @@ def test_a_page_has_every_row_in_its_columns() -> None:
     assert "| decode | 0.123 |" in page
     assert "| a/b | 1234 |" in page
     assert "| peak | 2.000 | < 1 | **short** |" in page
+
+
+def test_a_table_without_bars_heads_no_empty_one():
+    table = BenchTable("x", "what", "how", ("a",), ((1,),), ())
+    assert "| bar |" not in write_markdown({}, [table])
