@@ -11,25 +11,44 @@
 
 import argparse
 import json
+import math
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from services.contracts.card import Lineage, Task, WindowSpec
+from services.contracts.errors import BadUsage
 from services.perception.evidence import Strip
 from services.tracks.find import Detectors
 from training.clips.checks import validate
+from training.clips.eight_bits import answer_in, export_eight_bits
 from training.clips.fisher import FisherParams
 from training.clips.importers import IMPORTERS
 from training.clips.labels import map_labels, read_label_space
-from training.clips.learn import check_engines, export_learned, learn_codebooks, learn_from_clips
-from training.clips.manifest import read_manifest, write_manifest
+from training.clips.learn import (
+    PARITY_LIMIT,
+    Learned,
+    check_engines,
+    describe_learned,
+    learn_codebooks,
+    learn_from_clips,
+)
+from training.clips.manifest import LabelledSpan, read_manifest, write_manifest
 from training.clips.reader import StripReader
-from training.clips.video import Recipe, learn_network, make_recipe, pretrain, read_clip_strips, window_for
+from training.clips.video import (
+    Recipe,
+    learn_network,
+    leave_networks_out,
+    make_recipe,
+    pretrain,
+    read_clip_strips,
+    window_for,
+)
 from training.config import read_config
 from training.datasets.windows import WindowSet
-from training.networks.video import VIDEO_KINDS
+from training.export import export_pixels
+from training.networks.video import VIDEO_KINDS, fold_statistics
 from training.runs import find_origin
 from training.stages.entry import run
 
@@ -65,51 +84,91 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _learn(options: argparse.Namespace) -> None:
-    spans, space, window = read_manifest(options.manifest), read_label_space(options.space), WINDOWS[options.task]
-    folder = options.manifest.parent
+    spans, space = read_manifest(options.manifest), read_label_space(options.space)
     recipe = _recipe(options)
-    if recipe is not None:
-        window = window_for(recipe.params, window)
-    validate(spans, folder, actions=space.actions, window_seconds=window.duration_seconds)
-    follow = Follower(CACHE / "evidence")
+    window = WINDOWS[options.task] if recipe is None else window_for(recipe.params, WINDOWS[options.task])
+    validate(spans, options.manifest.parent, actions=space.actions, window_seconds=window.duration_seconds)
     with StripReader(CACHE / "strips", workers=options.workers) as reader:
         if recipe is None:
-            params = FisherParams(seed=options.seed)
-            unlabelled = options.unlabelled or options.manifest
-            others = read_manifest(unlabelled)
-            codebooks = learn_codebooks(others, unlabelled.parent, window, reader, follow, params)
-            sys.stderr.write(f"codebooks: {reader.throughput}\n")
-            learned = learn_from_clips(spans, folder, space.actions, window, codebooks, reader, follow, params)
-            form = "Motion cuboids, Fisher vector and a linear layer"
+            made = _learn_motion(options, spans, space.actions, window, reader)
         else:
-            strips = read_clip_strips(spans, folder, space.actions, window, reader, follow)
-            learned = learn_network(strips, recipe, folds=options.folds, kept=KEPT)
-            form = recipe.name
+            made = _learn_network(options, spans, space.actions, window, reader, recipe)
         sys.stderr.write(f"clips: {reader.throughput}\n")
     data = ", ".join(sorted({f"{span.source} ({span.licence})" for span in spans}))
-    card, content = export_learned(
-        learned,
+    card = describe_learned(
+        made.learned,
+        made.content,
         options.name,
         options.task,
         space.actions,
         window,
         Lineage(source="python -m training.clips learn", git_commit=find_origin().git_commit),
-        description=f"{form}; learned from {data}.",
+        description=f"{made.form}; learned from {data}.",
         unnamed=options.unnamed,
         licence=options.licence,
     )
     options.out.mkdir(parents=True, exist_ok=True)
-    (options.out / card.weights.file).write_bytes(content)
-    parity = check_engines(learned, card, options.out / card.weights.file)
+    (options.out / card.weights.file).write_bytes(made.content)
+    # Eight bits differ by what they are; what that costs is in the figures.
+    limit = PARITY_LIMIT if options.precision == "fp32" else math.inf
+    parity = check_engines(made.learned, card, options.out / card.weights.file, limit=limit)
     (options.out / "card.json").write_text(card.model_dump_json(indent=2) + "\n")
-    confusion = learned.scores().confusion.tolist()
-    facts = {**card.metrics, **{f"parity_{engine}": gap for engine, gap in parity.items()}, "confusion": confusion}
-    sys.stdout.write(json.dumps(facts, indent=2) + "\n")
+    facts = {**card.metrics, **made.facts, **{f"parity_{engine}": gap for engine, gap in parity.items()}}
+    sys.stdout.write(json.dumps({**facts, "confusion": made.learned.scores().confusion.tolist()}, indent=2) + "\n")
+
+
+@dataclass(frozen=True, slots=True)
+class _Made:
+    """A network, its file, what it is in a few words, and figures beside those of its card."""
+
+    learned: Learned
+    content: bytes
+    form: str
+    facts: dict[str, float]
+
+
+def _learn_motion(
+    options: argparse.Namespace,
+    spans: list[LabelledSpan],
+    actions: tuple[str, ...],
+    window: WindowSpec,
+    reader: StripReader,
+) -> _Made:
+    params, follow = FisherParams(seed=options.seed), Follower(CACHE / "evidence")
+    unlabelled = options.unlabelled or options.manifest
+    codebooks = learn_codebooks(read_manifest(unlabelled), unlabelled.parent, window, reader, follow, params)
+    sys.stderr.write(f"codebooks: {reader.throughput}\n")
+    learned = learn_from_clips(spans, options.manifest.parent, actions, window, codebooks, reader, follow, params)
+    content = export_pixels(learned.network, window)
+    return _Made(learned, content, "Motion cuboids, Fisher vector and a linear layer", {})
+
+
+def _learn_network(
+    options: argparse.Namespace,
+    spans: list[LabelledSpan],
+    actions: tuple[str, ...],
+    window: WindowSpec,
+    reader: StripReader,
+    recipe: Recipe,
+) -> _Made:
+    follow = Follower(CACHE / "evidence")
+    clips = read_clip_strips(spans, options.manifest.parent, actions, window, reader, follow)
+    left_out = leave_networks_out(clips, recipe, folds=options.folds, kept=KEPT)
+    network = learn_network(clips, recipe, left_out, kept=KEPT)
+    if options.precision == "fp32":
+        return _Made(network, export_pixels(fold_statistics(network.network), window), recipe.name, {})
+    engine = answer_in(export_eight_bits, window, device="cpu")
+    eight = leave_networks_out(clips, recipe, folds=options.folds, kept=KEPT, engine=engine)
+    facts = {"left_out_accuracy_of_float32": left_out.scores().top1}
+    content = export_eight_bits(network.network, clips.strips, window)
+    return _Made(replace(network, left_out=eight), content, f"{recipe.name}, in eight bits", facts)
 
 
 def _recipe(options: argparse.Namespace) -> Recipe | None:
     """How a network is trained; None where nothing is trained but a linear layer."""
     if options.network == "fisher":
+        if options.precision != "fp32":
+            raise BadUsage("fisher has next to no products to compute in eight bits: leave out --precision")
         return None
     params = read_config().learn_clips
     teacher = make_recipe(params, options.teacher, pretrained=options.teacher_pretrained) if options.teacher else None
@@ -181,6 +240,7 @@ def _parser() -> argparse.ArgumentParser:
     learn.add_argument("--pretrained", type=Path, help="weights to begin with: of `pretrain`, or torchvision's own")
     learn.add_argument("--teacher", choices=VIDEO_KINDS, help="a network to imitate, trained on the same clips")
     learn.add_argument("--teacher-pretrained", type=Path, help="weights the teacher begins with")
+    learn.add_argument("--precision", choices=("fp32", "int8"), default="fp32", help="int8: of trained networks")
     learn.add_argument("--unnamed", nargs="*", default=[], help="actions that make no segment, such as no_fight")
     learn.add_argument("--name", required=True)
     learn.add_argument("--licence", default="Apache-2.0")

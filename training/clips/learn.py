@@ -18,7 +18,7 @@ from training.clips.fisher import CuboidPool, FisherParams, RatedViews, calibrat
 from training.clips.manifest import LabelledSpan
 from training.clips.reader import StripReader, StripRequest
 from training.clips.views import choose_squares, cut_strip
-from training.export import check_parity, describe_weights, export_pixels
+from training.export import check_parity, describe_weights
 from training.metrics.answers import AnswerScores, abstention_threshold, score_answers
 from training.metrics.recognition import fit_temperature, softmax
 from training.networks.motion import AMOUNTS, Codebook, FisherMotion, MotionField
@@ -190,8 +190,9 @@ def learn_codebooks(
     return pool.learn()
 
 
-def export_learned(
+def describe_learned(
     learned: Learned,
+    content: bytes,
     name: str,
     task: Task,
     actions: Sequence[str],
@@ -201,12 +202,11 @@ def export_learned(
     description: str,
     unnamed: Sequence[str],
     licence: str,
-) -> tuple[ModelCard, bytes]:
-    """The network as ONNX, and its card, whose metrics hold the left-out figures."""
-    content = export_pixels(learned.network, window)
+) -> ModelCard:
+    """The card of a network's ONNX file; its metrics hold the left-out figures."""
     weights = describe_weights(content)
     enter = choose_enter(learned, [actions.index(each) for each in unnamed])
-    card = ModelCard(
+    return ModelCard(
         name=name,
         version=weights.sha256[:12],
         task=task,
@@ -227,7 +227,6 @@ def export_learned(
         reference=_refer(learned.left_out.probabilities.max(axis=1)),
         metrics=_measures(learned),
     )
-    return card, content
 
 
 def choose_enter(learned: Learned, unnamed: Sequence[int]) -> float:
@@ -249,11 +248,13 @@ def choose_enter(learned: Learned, unnamed: Sequence[int]) -> float:
     return _CHANCES[-1]
 
 
-def check_engines(learned: Learned, card: ModelCard, weights_path: Path) -> dict[str, float]:
+def check_engines(
+    learned: Learned, card: ModelCard, weights_path: Path, *, limit: float = PARITY_LIMIT
+) -> dict[str, float]:
     """Largest difference of any logit from the trained network's, by engine.
 
     Raises:
-        EnginesDisagree: One differs by more than PARITY_LIMIT.
+        EnginesDisagree: One differs by more than `limit`.
     """
     assert card.window is not None  # the card's validator
     side = card.window.size_px
@@ -266,7 +267,7 @@ def check_engines(learned: Learned, card: ModelCard, weights_path: Path) -> dict
     answers = [
         (engine, load_network(card, weights_path, device=engine).run({"rgb": rgb})["logits"]) for engine in ENGINES
     ]
-    return check_parity(expected, answers, PARITY_LIMIT)
+    return check_parity(expected, answers, limit)
 
 
 def slice_frames(window: WindowSpec) -> int:

@@ -136,9 +136,8 @@ def read_clip_strips(
     )
 
 
-def learn_network(clips: ClipStrips, recipe: Recipe, *, folds: int, kept: Path) -> Learned:
-    """Learn from all clips, and measure networks made in the same way on groups left out; see `leave_networks_out`."""
-    left_out = leave_networks_out(clips, recipe, folds=folds, kept=kept)
+def learn_network(clips: ClipStrips, recipe: Recipe, left_out: LeftOut, *, kept: Path) -> Learned:
+    """Learn from all clips, in the way that was measured on groups left out."""
     return Learned(
         network=train_network(clips, np.arange(len(clips.actions)), recipe, kept=kept),
         left_out=left_out,

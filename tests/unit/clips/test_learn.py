@@ -14,13 +14,14 @@ from training.clips.learn import (
     LeftOut,
     check_engines,
     choose_enter,
-    export_learned,
+    describe_learned,
     learn_codebooks,
     learn_from_clips,
 )
 from training.clips.manifest import LabelledSpan
 from training.clips.reader import StripReader
 from training.clips.recognizer import ClipRecognizer
+from training.export import export_pixels
 from training.metrics.recognition import softmax
 
 WINDOW = WindowSpec(frames=9, rate_hz=10, stride_seconds=0.5, size_px=64, motion=False, view="scene")
@@ -63,8 +64,10 @@ def learned(clips, tmp_path_factory):
 @pytest.fixture(scope="module")
 def exported(learned, tmp_path_factory):
     folder = tmp_path_factory.mktemp("model")
-    card, content = export_learned(
+    content = export_pixels(learned.network, WINDOW)
+    card = describe_learned(
         learned,
+        content,
         "drawn",
         "interaction",
         ACTIONS,

@@ -126,7 +126,8 @@ def test_more_parts_than_groups_are_refused(clips, recipe, tmp_path):
 
 
 def test_a_clip_s_answer_is_the_mean_over_its_windows_and_strips(clips, recipe, tmp_path):
-    learned = learn_network(clips, recipe, folds=2, kept=tmp_path)
+    left_out = leave_networks_out(clips, recipe, folds=2, kept=tmp_path)
+    learned = learn_network(clips, recipe, left_out, kept=tmp_path)
     with torch.inference_mode():
         # Seven pictures at twice the rate are four: with a stride of two, windows of three begin at 0 and 1.
         strip = torch.from_numpy(clips.strips.pictures[0][::2])
@@ -192,3 +193,10 @@ def test_learns_from_the_command_line_and_leaves_a_card(write_clip, repository, 
     card = json.loads((tmp_path / "made/card.json").read_text())
     assert card["description"].startswith("cnn_lstm, from scratch; learned from drawn")
     assert card["window"]["view"] == "scene"
+
+    # The second time networks are found; only their form is another.
+    main([*learn, "--epochs", "1", "--folds", "2", "--name", "drawn", "--out", "eight", "--precision", "int8"])
+    eight = json.loads(capsys.readouterr().out)
+    assert eight["left_out_accuracy_of_float32"] == facts["left_out_accuracy"]
+    assert 0 < eight["parity_cpu"] < 1
+    assert (tmp_path / "eight/model.onnx").stat().st_size < (tmp_path / "made/model.onnx").stat().st_size

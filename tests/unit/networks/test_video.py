@@ -5,7 +5,7 @@ from safetensors.torch import save_file
 
 from services.contracts.errors import BadInput, MissingModel
 from training.config import RecurrentParams, ResidualParams
-from training.networks.video import RECURRENT_KINDS, RESIDUAL_KINDS, VIDEO_KINDS, make_video_network
+from training.networks.video import RECURRENT_KINDS, RESIDUAL_KINDS, VIDEO_KINDS, fold_statistics, make_video_network
 
 SIDE = 16
 
@@ -147,3 +147,17 @@ def test_stages_are_all_of_the_network_from_the_pictures_to_the_answer(kind):
     staged = [id(p) for stage in network.stages() for p in stage.parameters()]
     assert staged == [id(p) for p in network.parameters()]
     assert network.stages()[-1] is network.head
+
+
+@pytest.mark.parametrize("kind", RESIDUAL_KINDS)
+def test_folded_statistics_answer_the_same_without_normalising(kind):
+    network = make(kind)
+    # Statistics unlike those of a network nobody taught.
+    for module in network.modules():
+        if isinstance(module, torch.nn.BatchNorm3d):
+            module.running_mean.normal_(0, 0.2)
+            module.running_var.uniform_(0.5, 2)
+    folded = fold_statistics(network.eval())
+    assert not [module for module in folded.modules() if isinstance(module, torch.nn.BatchNorm3d)]
+    with torch.inference_mode():
+        assert torch.allclose(folded(windows()), network(windows()), atol=1e-4)
