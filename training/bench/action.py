@@ -2,6 +2,7 @@
 
     python -m training.bench.action --markdown docs/benchmarks/action.md
     python -m training.bench.action rendered --model CARD
+    python -m training.bench.action interactions --interactions UT/manifest.jsonl --pretrained build/clips/pretrained
 
 Each part that was measured is kept in --work, so that parts can be measured one at a time, cost on a quiet machine; the
 page holds the latest of each, and says at which commit and load it was measured.
@@ -23,16 +24,20 @@ from services.models.engine import load_network
 from services.models.store import ModelStore
 from services.settings import read_settings
 from services.tracks.find import Detectors
+from training.bench.action_clips import DEFAULT_KINDS, ClipSet, measure_clips
 from training.bench.action_cost import measure_cost
 from training.bench.action_scenes import measure_scenes
 from training.bench.machine import describe_machine
 from training.bench.table import Bar, BenchTable, print_facts, print_table, write_markdown
 from training.config import read_config
 from training.metrics.models import find_model
+from training.networks.video import VIDEO_KINDS
 from training.runs import find_origin
 from training.stages.entry import run
 
-NAMES = ("rendered", "cost")
+# Real clips are not in the repository: their parts are measured where a manifest is given.
+CLIP_SETS = ("interactions", "fights")
+NAMES = ("rendered", "cost", *CLIP_SETS)
 _PIPED_WIDTH = 120
 
 
@@ -45,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     console = Console(quiet=options.json, width=None if sys.stdout.isatty() else _PIPED_WIDTH)
     print_facts(facts, console)
     measured: list[BenchTable] = []
-    for name in options.parts or NAMES:
+    for name in options.parts or [name for name in NAMES if name not in CLIP_SETS or getattr(options, name)]:
         tables = _measure(name, options)
         tables[0] = replace(tables[0], remarks=(*tables[0].remarks, _tell_when(facts)))
         keep_tables(options.work / f"{name}.json", tables)
@@ -88,6 +93,21 @@ def recall_tables(path: Path) -> list[BenchTable]:
 
 def _measure(name: str, options: argparse.Namespace) -> list[BenchTable]:
     settings, config = read_settings(), read_config()
+    if name in CLIP_SETS:
+        manifest = getattr(options, name)
+        if manifest is None:
+            raise BadUsage(f"part {name} needs --{name} MANIFEST, as `python -m training.clips import` makes it")
+        given = ClipSet(name, manifest, options.epochs)
+        with ProgressBars(unit="done") as bars:
+            return measure_clips(
+                given,
+                config.learn_clips,
+                options.networks,
+                pretrained=options.pretrained,
+                folds=options.folds,
+                rounds=options.rounds,
+                on_progress=bars.advance_to,
+            )
     model = find_model(options.model, "action")
     detectors = Detectors.load(ModelStore(settings.models), device=settings.device)
     evidence = options.work / "evidence"
@@ -126,6 +146,14 @@ def _parser() -> argparse.ArgumentParser:
         parser.add_argument(f"--{name}", type=Path, default=Path(folder), metavar="DIR", help="default: %(default)s")
     parser.add_argument("--runs", type=int, default=5, help="of cost's throughput (default: %(default)s)")
     parser.add_argument("--rounds", type=int, default=40, help="of cost's engines (default: %(default)s)")
+    for name in CLIP_SETS:
+        parser.add_argument(f"--{name}", type=Path, metavar="MANIFEST", help=f"labelled clips of space {name}")
+    parser.add_argument("--networks", nargs="+", choices=VIDEO_KINDS, default=DEFAULT_KINDS, help="for labelled clips")
+    parser.add_argument("--pretrained", type=Path, metavar="DIR", help="with NETWORK.safetensors of `clips pretrain`")
+    parser.add_argument(
+        "--folds", type=int, default=3, help="the groups of clips are dealt into (default: %(default)s)"
+    )
+    parser.add_argument("--epochs", type=int, help="of trainings on clips (default: as in params.yaml)")
     parser.add_argument("--work", type=Path, default=Path("build/bench_action"), help="default: %(default)s")
     parser.add_argument("--json", action="store_true", help="one JSON document on stdout, for machines")
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the latest of every part as a page, too")

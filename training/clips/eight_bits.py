@@ -21,6 +21,12 @@ _CALIBRATION_WINDOWS = 64
 _AT_ONCE = 8
 
 
+def export_float(network: nn.Module, strips: StripSet, window: WindowSpec) -> bytes:
+    """The network as ONNX as it is, for comparison; the strips it met are not needed."""
+    del strips
+    return export_pixels(fold_statistics(network), window)
+
+
 def export_eight_bits(network: nn.Module, strips: StripSet, window: WindowSpec) -> bytes:
     """The network as ONNX in QDQ form; ranges are measured on the middle windows of strips spread over what it met."""
     rows = np.unique(np.linspace(0, len(strips) - 1, _CALIBRATION_WINDOWS).round().astype(int))
@@ -41,8 +47,8 @@ def answer_in(
     return engine
 
 
-def load_answer(content: bytes, window: WindowSpec, *, device: str) -> Answer:
-    """An engine answers by an ONNX file that has no card yet."""
+def load_answer(content: bytes, window: WindowSpec, *, device: str, threads: int = 1) -> Answer:
+    """An engine answers by an ONNX file that has no card yet; with one thread always the same to the last digit."""
     weights = describe_weights(content)
     card = ModelCard(
         name="unnamed",
@@ -58,7 +64,7 @@ def load_answer(content: bytes, window: WindowSpec, *, device: str) -> Answer:
     )
     with tempfile.TemporaryDirectory(prefix="whodid-") as folder:
         (Path(folder) / weights.file).write_bytes(content)
-        network = load_network(card, Path(folder) / weights.file, device=device, threads=1)
+        network = load_network(card, Path(folder) / weights.file, device=device, threads=threads)
 
     def answer(windows: NDArray[np.uint8]) -> NDArray[np.float32]:
         logits: NDArray[np.float32] = network.run({"rgb": windows})["logits"]

@@ -1,0 +1,110 @@
+import json
+
+import numpy as np
+import pytest
+
+from services.contracts.errors import BadUsage
+from training.bench import action, action_clips
+from training.bench.action_clips import ClipSet, list_recipes, measure_clips, measure_eight_bits, tabulate_clips
+from training.clips.video import ClipStrips, make_recipe
+from training.config import read_config
+from training.lessons.video import StripSet
+from training.metrics.answers import score_answers
+
+SIDE = 16
+
+
+@pytest.fixture
+def params(repository):
+    """Learns colours within seconds."""
+    given = read_config(repository / "params.yaml").learn_clips
+    recurrent = given.recurrent.model_copy(
+        update={
+            "epochs": 6,
+            "warmup_epochs": 0,
+            "batch_size": 8,
+            "learning_rate": 0.02,
+            "mixing": "none",
+            "window": given.recurrent.window.model_copy(update={"frames": 3, "size_px": SIDE}),
+            "network": given.recurrent.network.model_copy(update={"channels": (8, 16), "units": 8, "dropout": 0.0}),
+            "augmentation": given.recurrent.augmentation.model_copy(update={"recolour_probability": 0.0}),
+        }
+    )
+    return given.model_copy(update={"recurrent": recurrent})
+
+
+@pytest.fixture
+def clips(params):
+    rng = np.random.default_rng(0)
+    actions = np.arange(12) % 2
+    pictures = rng.integers(0, 60, (12, 7, SIDE, SIDE, 3))
+    pictures[np.arange(12), ..., 2 * actions] += 150
+    strips = StripSet(list(pictures.astype(np.uint8)), actions, 2)
+    groups = np.array([f"g{clip // 2}" for clip in range(12)])
+    return ClipStrips(strips, np.arange(12), actions, groups, 2, params.recurrent.window)
+
+
+@pytest.fixture(autouse=True)
+def kept(monkeypatch, tmp_path):
+    monkeypatch.setattr(action_clips, "KEPT", tmp_path / "kept")
+
+
+def silent(what, done, total):
+    pass
+
+
+def test_every_network_has_a_row_beside_what_files_alone_give_away(params, clips, monkeypatch, tmp_path, repository):
+    monkeypatch.setattr(action_clips, "read_sets", lambda given, recipes: [clips] * len(recipes))
+    monkeypatch.setattr(action_clips, "describe_files", lambda spans, folder: np.zeros((12, 1)))
+    rows = [
+        {"clip": f"{i}.mp4", "actions": ["fight"], "group": f"g{i // 2}", "source": "s", "licence": "l"}
+        for i in range(12)
+    ]
+    (tmp_path / "manifest.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    given = ClipSet("fights", tmp_path / "manifest.jsonl")
+    (table,) = measure_clips(
+        given, params, ["cnn_lstm", "cnn_gru"], pretrained=tmp_path, folds=3, rounds=1, on_progress=silent
+    )
+    assert [row[0] for row in table.rows] == [
+        "the files' size, rate, length and bitrate alone",
+        "cnn_lstm, from scratch",
+        "cnn_gru, from scratch",
+    ]
+    assert table.rows[0][1] <= 0.5 < table.rows[1][1]
+    assert all(len(row) == len(table.columns) for row in table.rows)
+    assert [bar.wanted for bar in table.bars] == [">= 0.8", ">= 0.87"]
+    assert "12 real clips, 6 groups, 2 actions" in table.title
+
+
+def test_the_floor_is_never_called_the_best(params):
+    truth, groups = np.array([0, 1] * 4), np.array([f"g{i}" for i in range(8)])
+    right, wrong = (np.eye(2)[truth], np.eye(2)[1 - truth])
+    scored = {"files": score_answers(right, truth, groups), "network": score_answers(wrong, truth, groups)}
+    table = tabulate_clips(ClipSet("interactions", None), [make_recipe(params, "cnn_gru")], scored, 3, 2, 8)
+    assert table.bars[0].name == "interactions: top-1 of network"
+    assert not table.bars[0].met
+
+
+def test_given_weights_make_a_second_recipe_of_their_network(params, tmp_path):
+    (tmp_path / "cnn_gru.safetensors").touch()
+    assert [one.pretrained for one in list_recipes(params, "cnn_gru", tmp_path, 2)] == [
+        None,
+        tmp_path / "cnn_gru.safetensors",
+    ]
+    assert [one.params.epochs for one in list_recipes(params, "r3d_18", tmp_path, 2)] == [2]
+
+
+def test_eight_bits_are_measured_on_the_same_clips_and_take_less_room(params, clips, monkeypatch):
+    monkeypatch.setattr(action_clips, "ENGINES", {"cpu": "OpenVINO"})
+    recipe = make_recipe(params, "cnn_lstm")
+    table = measure_eight_bits("fights", clips, recipe, 2, 1, on_progress=silent)
+    full, small = table.rows
+    assert [full[0], small[0]] == ["OpenVINO, float32", "OpenVINO, int8"]
+    assert small[-1] < full[-1]
+    assert [bar.measured for bar in table.bars] == [pytest.approx(100 * (full[1] - small[1]))]
+
+
+def test_a_part_without_its_clips_says_what_it_needs(monkeypatch, repository):
+    monkeypatch.chdir(repository)
+    with pytest.raises(BadUsage, match="part fights needs --fights MANIFEST"):
+        action.main(["fights"])

@@ -1,0 +1,230 @@
+"""What networks make of real clips of people on groups they never met, and what eight bits take from one of them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from torch import nn
+
+from services.contracts.card import Task, WindowSpec
+from training.bench.engine_times import ENGINES, Progress, Work, time_in_turns
+from training.bench.table import Bar, BenchTable, Cell
+from training.clips.__main__ import CACHE, KEPT, WINDOWS, Follower
+from training.clips.eight_bits import answer_in, export_eight_bits, export_float, load_answer
+from training.clips.floors import describe_files, rate_left_out
+from training.clips.labels import LabelSpace, read_label_space
+from training.clips.manifest import LabelledSpan, read_manifest
+from training.clips.reader import StripReader
+from training.clips.video import (
+    ClipStrips,
+    Recipe,
+    leave_networks_out,
+    make_recipe,
+    read_clip_strips,
+    window_for,
+)
+from training.config import LearnClipsParams
+from training.lessons.video import StripSet
+from training.metrics.answers import AnswerScores, score_answers
+from training.networks.video import RESIDUAL_KINDS, VideoKind
+
+TASK: Task = "interaction"
+DEFAULT_KINDS: tuple[VideoKind, ...] = ("cnn_lstm", "r3d_18")
+_LEAST_TOP1 = {"interactions": 0.80, "fights": 0.80}
+_LEAST_AUC = {"fights": 0.87}
+_MOST_LOST_POINTS = 1.0
+_COLUMNS = ("network", "top-1", "95 %", "mean class", "F1", "AUC", "95 % of AUC", "ECE", "surest 90 %")
+
+
+@dataclass(frozen=True, slots=True)
+class ClipSet:
+    """Labelled clips, and what their actions are called.
+
+    Attributes:
+        name: A shipped label space: interactions or fights.
+        manifest: Made by `python -m training.clips import`.
+        epochs: Of trainings; None is as in params.yaml.
+    """
+
+    name: str
+    manifest: Path
+    epochs: int | None = None
+
+    def read(self) -> tuple[list[LabelledSpan], LabelSpace]:
+        """Its rows and its space."""
+        return read_manifest(self.manifest), read_label_space(self.name)
+
+
+def measure_clips(
+    given: ClipSet,
+    params: LearnClipsParams,
+    kinds: Sequence[VideoKind] = DEFAULT_KINDS,
+    *,
+    pretrained: Path | None,
+    folds: int,
+    rounds: int,
+    on_progress: Progress,
+) -> list[BenchTable]:
+    """Tables of one set: every network from scratch and pre-trained, and eight bits of the last 3D one.
+
+    Args:
+        given: What is measured on.
+        params: Recipes.
+        kinds: Of networks.
+        pretrained: Folder with a KIND.safetensors of each network that is also to begin with given weights.
+        folds: Parts the groups are dealt into.
+        rounds: Of engines.
+        on_progress: Told what is measured, how much is done and how much there is.
+    """
+    spans, space = given.read()
+    recipes = [recipe for kind in kinds for recipe in list_recipes(params, kind, pretrained, given.epochs)]
+    sets = read_sets(given, recipes)
+    floor = rate_left_out(
+        describe_files(spans, given.manifest.parent), sets[0].actions, sets[0].groups, seed=params.residual.seed
+    )
+    scored = {"the files' size, rate, length and bitrate alone": score_answers(floor, sets[0].actions, sets[0].groups)}
+    for number, (recipe, clips) in enumerate(zip(recipes, sets, strict=True)):
+        on_progress(given.name, number, len(recipes))
+        scored[recipe.name] = leave_networks_out(clips, recipe, folds=folds, kept=KEPT).scores()
+    on_progress(given.name, len(recipes), len(recipes))
+    tables = [tabulate_clips(given, recipes, scored, folds, len(space.actions), len(np.unique(sets[0].groups)))]
+    residual = [(recipe, clips) for recipe, clips in zip(recipes, sets, strict=True) if recipe.kind in RESIDUAL_KINDS]
+    if residual:
+        recipe, clips = residual[-1]
+        tables.append(measure_eight_bits(given.name, clips, recipe, folds, rounds, on_progress=on_progress))
+    return tables
+
+
+def list_recipes(
+    params: LearnClipsParams, kind: VideoKind, pretrained: Path | None, epochs: int | None
+) -> list[Recipe]:
+    """From scratch, and with the folder's weights where there are some."""
+    begun = [None] if pretrained is None else [None, pretrained / f"{kind}.safetensors"]
+    found = [path for path in begun if path is None or path.is_file()]
+    return [make_recipe(params, kind, pretrained=path, epochs=epochs) for path in found]
+
+
+def read_sets(given: ClipSet, recipes: Sequence[Recipe]) -> list[ClipStrips]:
+    """The clips as each recipe's network is shown them."""
+    spans, space = given.read()
+    follow, sets = Follower(CACHE / "evidence"), []
+    with StripReader(CACHE / "strips") as reader:
+        for recipe in recipes:
+            window = window_for(recipe.params, WINDOWS[TASK])
+            sets.append(read_clip_strips(spans, given.manifest.parent, space.actions, window, reader, follow))
+    return sets
+
+
+def tabulate_clips(
+    given: ClipSet, recipes: Sequence[Recipe], scored: dict[str, AnswerScores], folds: int, actions: int, groups: int
+) -> BenchTable:
+    """A row for each network, and the bars of the best of them."""
+    best_name, best = max(list(scored.items())[1:], key=lambda item: item[1].top1)
+    trainings = "; ".join(
+        sorted({f"{recipe.kind}: {recipe.params.epochs} epochs, seed {recipe.params.seed}" for recipe in recipes})
+    )
+    window = recipes[0].params.window
+    bars = [_bar(f"{given.name}: top-1 of {best_name}", best.top1, _LEAST_TOP1[given.name])]
+    if given.name in _LEAST_AUC:
+        bars.append(_bar(f"{given.name}: ROC AUC of {best_name}", best.auc, _LEAST_AUC[given.name]))
+    return BenchTable(
+        name=given.name,
+        title=f"{given.name}: {int(best.confusion.sum())} real clips, {groups} groups, {actions} actions",
+        protocol=(
+            f"Groups are dealt into {folds} parts, not left out one by one: every network is trained {folds} times and "
+            "rates the clips of the groups it never met. One training each, the last epoch is kept, nothing was tuned "
+            f"on the answers. {trainings}. Networks see {window.frames} pictures at {window.rate_hz:g} Hz, "
+            f"{window.size_px} px, of squares that cover the picture; a clip's answer is the mean over squares and "
+            "windows, calibrated on all other groups. Pre-trained: on windows of rendered people. 95 % intervals "
+            "redraw groups, 1000 times. ECE: 15 bins."
+        ),
+        columns=_COLUMNS,
+        rows=tuple(_row(name, scores) for name, scores in scored.items()),
+        bars=tuple(bars),
+        remarks=tuple(
+            f"confusion of {name}, truth in rows: {scores.confusion.tolist()}" for name, scores in scored.items()
+        ),
+    )
+
+
+def measure_eight_bits(
+    name: str, clips: ClipStrips, recipe: Recipe, folds: int, rounds: int, *, on_progress: Progress
+) -> BenchTable:
+    """Accuracy on groups left out and time of a window, in float32 and in eight bits, on both engines."""
+    forms = {"float32": export_float, "int8": export_eight_bits}
+    contents: dict[str, bytes] = {}
+    scored: dict[tuple[str, str], AnswerScores] = {}
+    for number, (form, device) in enumerate((form, device) for form in forms for device in ENGINES):
+        on_progress(f"{name}, eight bits", number, len(forms) * len(ENGINES))
+
+        def export(network: nn.Module, strips: StripSet, window: WindowSpec, form: str = form) -> bytes:
+            # The last part's file is the one that is timed.
+            contents[form] = forms[form](network, strips, window)
+            return contents[form]
+
+        engine = answer_in(export, clips.window, device=device)
+        scored[form, device] = leave_networks_out(clips, recipe, folds=folds, kept=KEPT, engine=engine).scores()
+    side = clips.window.size_px
+    noise = np.random.default_rng(0).integers(0, 256, (1, clips.window.frames, side, side, 3)).astype(np.uint8)
+    calls = {
+        Work("window", form, device): partial(
+            load_answer(contents[form], clips.window, device=device, threads=0), noise
+        )
+        for form, device in scored
+    }
+    timings = time_in_turns(calls, rounds, on_progress=on_progress)
+    rows: list[tuple[Cell, ...]] = []
+    for (form, device), scores in scored.items():
+        one_ms = 1000 * np.array([timing.wall_seconds for timing in timings[Work("window", form, device)]])
+        rows.append(
+            (
+                f"{ENGINES[device]}, {form}",
+                scores.top1,
+                f"{scores.top1_low:.3f}-{scores.top1_high:.3f}",
+                scores.auc,
+                float(np.quantile(one_ms, 0.5)),
+                float(np.quantile(one_ms, 0.95)),
+                len(contents[form]) / 1e6,
+            )
+        )
+    lost = {device: 100 * (scored["float32", device].top1 - scored["int8", device].top1) for device in ENGINES}
+    return BenchTable(
+        name=f"{name}_eight_bits",
+        title=f"{name}: {recipe.name}, in eight bits",
+        protocol=(
+            "Every network of the table above is exported anew in eight bits (static, QDQ, ranges of 64 windows it "
+            "learned from, weights by channel) and rates the same left-out clips. Batch normalisation is folded into "
+            f"convolutions first. Time: one window of noise, all cores, {rounds} rounds of all in turn."
+        ),
+        columns=("engine", "top-1", "95 %", "AUC", "a window, ms, p50", "p95", "MB"),
+        rows=tuple(rows),
+        bars=tuple(
+            Bar(
+                f"points of top-1 that eight bits lose on {ENGINES[device]}",
+                points,
+                f"<= {_MOST_LOST_POINTS:g}",
+                points <= _MOST_LOST_POINTS,
+            )
+            for device, points in lost.items()
+        ),
+    )
+
+
+def _row(name: str, scores: AnswerScores) -> tuple[Cell, ...]:
+    return (
+        name,
+        scores.top1,
+        f"{scores.top1_low:.3f}-{scores.top1_high:.3f}",
+        scores.mean_class,
+        scores.macro_f1,
+        scores.auc,
+        f"{scores.auc_low:.3f}-{scores.auc_high:.3f}",
+        scores.calibration_error,
+        scores.top1_of_surest,
+    )
+
+
+def _bar(name: str, value: float, least: float) -> Bar:
+    return Bar(name, value, f">= {least:g}", value >= least)
