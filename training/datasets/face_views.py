@@ -9,7 +9,7 @@ Shape legend: N views · S side in pixels · D numbers of an embedding.
 import hashlib
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -50,14 +50,34 @@ class TaughtViews:
         return len(self.pixels)
 
 
-def view_as_they_are(faces: FaceChips, teacher: Teacher, student_px: int) -> TaughtViews:
+@dataclass(frozen=True, slots=True)
+class StudentChip:
+    """What a student sees of a teacher's chip.
+
+    Attributes:
+        size_px: Side of the student's chip.
+        seen_px: Of the teacher's chip, in the middle: the less there is around a face, the nearer its scale to the
+            teacher's.
+    """
+
+    size_px: int
+    seen_px: int
+
+    def cut(self, views_N1SS: Tensor) -> Tensor:
+        """(N, 1, size_px, size_px) uint8 of what the teacher sees."""
+        margin_px = (views_N1SS.shape[2] - self.seen_px) // 2
+        inside = slice(margin_px, margin_px + self.seen_px)
+        return functional.interpolate(views_N1SS[:, :, inside, inside], size=self.size_px, mode="area").round().byte()
+
+
+def view_as_they_are(faces: FaceChips, teacher: Teacher, chip: StudentChip) -> TaughtViews:
     """Every face once, unchanged but for its colour."""
     clear_N1SS = _grey(crop_chips(torch.from_numpy(faces.rows(np.arange(len(faces)))), faces.chip_px))
-    return _taught([_ask(part, teacher, student_px) for part in torch.split(clear_N1SS, _BATCH)])
+    return _taught([_ask(part, teacher, chip) for part in torch.split(clear_N1SS, _BATCH)])
 
 
 def prepare_views(
-    faces: FaceChips, teacher: Teacher, folder: Path, *, count: int, student_px: int, seed: int, teacher_id: str
+    faces: FaceChips, teacher: Teacher, folder: Path, *, count: int, chip: StudentChip, seed: int, teacher_id: str
 ) -> TaughtViews:
     """Draw views and ask the teacher, shard by shard; shards already whole are kept.
 
@@ -66,7 +86,7 @@ def prepare_views(
         teacher: Looks at them at the side they were aligned for.
         folder: Gets shard-NNNNN.npz and views.json.
         count: Views in all.
-        student_px: Side at which they are kept.
+        chip: As which they are kept.
         seed: Decides, with a shard's number, everything drawn in it.
         teacher_id: Digest of the teacher's weights.
 
@@ -75,7 +95,7 @@ def prepare_views(
     """
     folder.mkdir(parents=True, exist_ok=True)
     digest = hashlib.sha256("".join(record.model_dump_json() for record in faces.records).encode()).hexdigest()
-    work = {"faces": digest, "teacher": teacher_id, "student_px": student_px, "seed": seed}
+    work = {"faces": digest, "teacher": teacher_id, "chip": asdict(chip), "seed": seed}
     refuse_other_work(folder / "views.json", work)
     shards = []
     with ProgressBars(unit="views") as bars:
@@ -83,7 +103,7 @@ def prepare_views(
             bars.advance_to("asking the teacher", start, count)
             path = folder / f"shard-{number:05d}.npz"
             if not path.is_file():
-                _draw_shard(faces, teacher, path, student_px, seed * 100_003 + number)
+                _draw_shard(faces, teacher, path, chip, seed * 100_003 + number)
             with np.load(path, allow_pickle=False) as stored:
                 shards.append((torch.from_numpy(stored["pixels"]), torch.from_numpy(stored["embeddings"])))
         bars.advance_to("asking the teacher", count, count)
@@ -91,13 +111,13 @@ def prepare_views(
     return TaughtViews(views.pixels[:count], views.embeddings[:count])
 
 
-def _draw_shard(faces: FaceChips, teacher: Teacher, path: Path, student_px: int, seed: int) -> None:
+def _draw_shard(faces: FaceChips, teacher: Teacher, path: Path, chip: StudentChip, seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)
     parts = []
     for _ in range(0, SHARD_VIEWS, _BATCH):
         rows = torch.randint(len(faces), (2, _BATCH), generator=generator).numpy()
         one, other = (_grey(torch.from_numpy(faces.rows(some)).permute(0, 3, 1, 2).float()) for some in rows)
-        parts.append(_ask(draw_views(one, other, faces.chip_px, generator), teacher, student_px))
+        parts.append(_ask(draw_views(one, other, faces.chip_px, generator), teacher, chip))
     views = _taught(parts)
     # Written beside and moved: a shard that was interrupted is made again.
     unfinished = path.with_suffix(".part")
@@ -106,10 +126,9 @@ def _draw_shard(faces: FaceChips, teacher: Teacher, path: Path, student_px: int,
     unfinished.replace(path)
 
 
-def _ask(views_N1SS: Tensor, teacher: Teacher, student_px: int) -> tuple[Tensor, Tensor]:
+def _ask(views_N1SS: Tensor, teacher: Teacher, chip: StudentChip) -> tuple[Tensor, Tensor]:
     embeddings_ND = teacher(views_N1SS.expand(-1, 3, -1, -1).contiguous().numpy())
-    small_N1SS = functional.interpolate(views_N1SS, size=student_px, mode="area")
-    return small_N1SS.round().byte(), torch.from_numpy(embeddings_ND)
+    return chip.cut(views_N1SS), torch.from_numpy(embeddings_ND)
 
 
 def _taught(parts: list[tuple[Tensor, Tensor]]) -> TaughtViews:

@@ -1,12 +1,11 @@
-"""CompactNetwork: a small face network that can begin with the weights of dlib's and learn to do with half the side.
+"""CompactNetwork: a small face network that can begin with the weights of dlib's and learn to do with fewer pixels.
 
-A quarter of the pixels costs less than a quarter of the arithmetic; distillation teaches the layers their new scale.
+Cost follows the pixels; distillation teaches the layers their new scale.
 
 Shape legend, at the end of every tensor's name:
     B faces · C channels · S side of the chip in pixels · H, W sides of a map · D numbers of an embedding
 """
 
-from collections.abc import Sequence
 from itertools import pairwise
 
 import onnx
@@ -33,18 +32,13 @@ class CompactNetwork(nn.Module):
 
     grey: Tensor
 
-    def __init__(self, *, left_out: Sequence[int] = ()) -> None:
-        """Make one with random weights.
-
-        Args:
-            left_out: Blocks of dlib's fourteen to do without, of those that keep side and channels.
-        """
+    def __init__(self) -> None:
+        """Make one with random weights."""
         super().__init__()
         self.register_buffer("grey", torch.tensor(_GREY)[:, None, None])
         self.stem = nn.Conv2d(1, _STEM, 7, stride=2)
-        self.kept = [index for index in range(len(_BLOCKS)) if index not in left_out]
-        before = (_STEM, *(channels for channels, _ in _BLOCKS))
-        self.blocks = nn.ModuleList(PlainBlock(before[i], *_BLOCKS[i]) for i in self.kept)
+        before = (_STEM, *(channels for channels, _ in _BLOCKS[:-1]))
+        self.blocks = nn.ModuleList(PlainBlock(b, *block) for b, block in zip(before, _BLOCKS, strict=True))
         self.project = nn.Linear(_BLOCKS[-1][0], EMBEDDING)
 
     def forward(self, chips_B3SS: Tensor) -> Tensor:
@@ -75,11 +69,10 @@ class CompactNetwork(nn.Module):
             shift = (_GREY_MEAN - mean_3.reshape(1, 3, 1, 1)) / _SCALE
             self.stem.bias.copy_(biases[0] + (layers[0] * shift).sum((1, 2, 3)))  # type: ignore[union-attr]
             own = [m for m in self.blocks.modules() if isinstance(m, nn.Conv2d)]
-            places = [1 + 2 * index + second for index in self.kept for second in (0, 1)]
-            for convolution, place in zip(own, places, strict=True):
-                convolution.weight.copy_(layers[place])
+            for convolution, weights, bias in zip(own, layers[1:], biases[1:], strict=True):
+                convolution.weight.copy_(weights)
                 assert convolution.bias is not None  # every convolution here has one
-                convolution.bias.copy_(biases[place])
+                convolution.bias.copy_(bias)
             self.project.weight.copy_(projection_CD.T)
             self.project.bias.copy_(-mean_D)
 

@@ -7,9 +7,11 @@ from services.contracts.errors import BadInput
 from tests.unit.datasets.faces import CHIP_PX, make_faces
 from training.config import FitParams
 from training.datasets import face_views
-from training.datasets.face_views import draw_views, prepare_views, view_as_they_are, worsen
+from training.datasets.face_views import StudentChip, draw_views, prepare_views, view_as_they_are, worsen
 from training.fit import fit
 from training.lessons.distillation import DistillationLesson
+
+STUDENT = StudentChip(size_px=12, seen_px=24)
 
 
 class Averages(nn.Module):
@@ -32,12 +34,12 @@ def teach(chips):
 
 
 def make_views(folder, subjects=8, pictures=2, count=60, **changes):
-    wanted = {"count": count, "student_px": 12, "seed": 1, "teacher_id": "0"} | changes
+    wanted = {"count": count, "chip": STUDENT, "seed": 1, "teacher_id": "0"} | changes
     return prepare_views(make_faces(subjects, pictures), teach, folder, **wanted)
 
 
 def make_lesson(folder, **sizes):
-    validation = view_as_they_are(make_faces(4, 2, seed=5, prefix="v"), teach, 12)
+    validation = view_as_they_are(make_faces(4, 2, seed=5, prefix="v"), teach, STUDENT)
     return DistillationLesson(Averages(2), make_views(folder, **sizes), validation)
 
 
@@ -63,12 +65,19 @@ def test_an_epoch_holds_every_view_once(tmp_path):
 
 
 def test_faces_as_they_are_are_seen_in_grey_by_both(tmp_path):
-    views = view_as_they_are(make_faces(8, 2), teach, 12)
+    views = view_as_they_are(make_faces(8, 2), teach, STUDENT)
     faces = make_faces(8, 2).rows(np.arange(16))[:, 3:27, 3:27].astype(np.float32)
     grey = np.rint(faces @ np.array([0.299, 0.587, 0.114], np.float32))
     np.testing.assert_allclose(views.embeddings.numpy(), teach(np.repeat(grey[:, None], 3, axis=1)), atol=1e-4)
     halved = grey.reshape(16, 12, 2, 12, 2).mean((2, 4))
     assert np.abs(views.pixels[:, 0].numpy() - halved).max() <= 0.5
+
+
+def test_a_student_may_see_the_middle_alone_at_a_scale_nearer_the_teacher_s(tmp_path):
+    whole = view_as_they_are(make_faces(8, 2), teach, StudentChip(size_px=24, seen_px=24))
+    middle = view_as_they_are(make_faces(8, 2), teach, StudentChip(size_px=16, seen_px=16))
+    assert torch.equal(middle.pixels, whole.pixels[:, :, 4:20, 4:20])
+    assert torch.equal(middle.embeddings, whole.embeddings), "the teacher sees all of it"
 
 
 def test_views_are_made_once_and_an_interrupted_shard_again(tmp_path, monkeypatch):
@@ -85,7 +94,9 @@ def test_views_are_made_once_and_an_interrupted_shard_again(tmp_path, monkeypatc
     assert len(make_views(tmp_path, count=30)) == 30
 
 
-@pytest.mark.parametrize("change", [{"student_px": 10}, {"seed": 2}, {"teacher_id": "1"}, {"subjects": 7}])
+@pytest.mark.parametrize(
+    "change", [{"chip": StudentChip(size_px=10, seen_px=24)}, {"seed": 2}, {"teacher_id": "1"}, {"subjects": 7}]
+)
 def test_views_of_other_faces_or_for_other_networks_are_refused(tmp_path, monkeypatch, change):
     monkeypatch.setattr(face_views, "SHARD_VIEWS", 10)
     monkeypatch.setattr(face_views, "_BATCH", 10)
