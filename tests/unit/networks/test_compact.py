@@ -35,13 +35,15 @@ def test_any_side_gives_an_embedding_and_every_parameter_learns(side_px):
 def test_overfits_one_batch():
     torch.manual_seed(0)
     network = CompactNetwork()
-    chips, wanted = draw_grey_chips(75, 4), torch.randn(4, 128)
-    optimizer = torch.optim.Adam(network.parameters(), lr=1e-3)
-    for _ in range(110):
+    chips, wanted = draw_grey_chips(75), torch.randn(2, 128)
+    optimizer = torch.optim.Adam(network.parameters(), lr=3e-4)
+    for _ in range(300):
         loss = nn.functional.mse_loss(network(chips), wanted)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
+        if loss.item() < 0.05:
+            break
     assert loss.item() < 0.05
 
 
