@@ -11,13 +11,14 @@ from torch import nn
 from services.contracts.card import Task, WindowSpec
 from training.bench.engine_times import ENGINES, Progress, Work, time_in_turns
 from training.bench.table import Bar, BenchTable, Cell
-from training.clips.__main__ import CACHE, KEPT, WINDOWS, Follower
 from training.clips.eight_bits import answer_in, export_eight_bits, export_float, load_answer
 from training.clips.floors import describe_files, rate_left_out
+from training.clips.follower import Follower
 from training.clips.labels import LabelSpace, read_label_space
 from training.clips.manifest import LabelledSpan, read_manifest
-from training.clips.reader import StripReader
+from training.clips.reader import CACHE, StripReader
 from training.clips.video import (
+    KEPT,
     ClipStrips,
     Recipe,
     leave_networks_out,
@@ -25,6 +26,7 @@ from training.clips.video import (
     read_clip_strips,
     window_for,
 )
+from training.clips.views import WINDOWS
 from training.config import LearnClipsParams
 from training.lessons.video import StripSet
 from training.metrics.answers import AnswerScores, score_answers

@@ -17,13 +17,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from services.contracts.card import Lineage, Task, WindowSpec
+from services.contracts.card import Lineage, WindowSpec
 from services.contracts.errors import BadUsage
-from services.perception.evidence import Strip
-from services.tracks.find import Detectors
 from training.clips.checks import validate
 from training.clips.eight_bits import answer_in, export_eight_bits
 from training.clips.fisher import FisherParams
+from training.clips.follower import Follower
 from training.clips.importers import IMPORTERS
 from training.clips.labels import map_labels, read_label_space
 from training.clips.learn import (
@@ -35,8 +34,9 @@ from training.clips.learn import (
     learn_from_clips,
 )
 from training.clips.manifest import LabelledSpan, read_manifest, write_manifest
-from training.clips.reader import StripReader
+from training.clips.reader import CACHE, StripReader
 from training.clips.video import (
+    KEPT,
     Recipe,
     learn_network,
     leave_networks_out,
@@ -45,21 +45,13 @@ from training.clips.video import (
     read_clip_strips,
     window_for,
 )
+from training.clips.views import WINDOWS
 from training.config import read_config
 from training.datasets.windows import WindowSet
 from training.export import export_pixels
 from training.networks.video import VIDEO_KINDS, fold_statistics
 from training.runs import find_origin
 from training.stages.entry import run
-
-# What one person takes part in is seen around them, two seconds at a time; what happens between two people that fill
-# the picture, in all of it and from beginning to end.
-WINDOWS: dict[Task, WindowSpec] = {
-    "behaviour": WindowSpec(frames=21, rate_hz=10, stride_seconds=1.0, size_px=128, motion=False, view="surroundings"),
-    "interaction": WindowSpec(frames=61, rate_hz=15, stride_seconds=2.0, size_px=128, motion=False, view="scene"),
-}
-CACHE = Path("build/clips")
-KEPT = CACHE / "networks"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -181,32 +173,6 @@ def _pretrain(options: argparse.Namespace) -> None:
     recipe = make_recipe(read_config().learn_clips, options.network, epochs=options.epochs)
     best = pretrain(named[0], named[1], recipe, each=options.each, out=options.out, kept=KEPT)
     sys.stdout.write(json.dumps(best.values(), indent=2) + "\n")
-
-
-class Follower:
-    """Follows people through clips as the `tracks` service does; the detectors are loaded when first needed."""
-
-    def __init__(self, evidence: Path) -> None:
-        """Evidence bundles are kept in that folder."""
-        self._evidence = evidence
-        self._detectors: Detectors | None = None
-
-    def __call__(self, path: Path) -> list[Strip]:
-        """Everyone in a clip, their pictures in memory; followed once, and read from the evidence after that."""
-        from services.client import refer_to_clip
-        from services.contracts.tracks import TracksRequest
-        from services.models.store import ModelStore
-        from services.perception.evidence import open_evidence
-        from services.settings import read_settings
-        from services.tracks.find import find_tracks
-
-        if self._detectors is None:
-            settings = read_settings()
-            self._detectors = Detectors.load(ModelStore(settings.models), device=settings.device)
-        found = find_tracks(TracksRequest(clip=refer_to_clip(path)), self._detectors, str(self._evidence))
-        with open_evidence(found.evidence.uri, found.evidence.sha256) as evidence:
-            strips = [evidence.strip(track_id) for track_id in evidence.track_ids()]
-            return [replace(strip, pictures=list(strip.pictures)) for strip in strips]
 
 
 def _parser() -> argparse.ArgumentParser:

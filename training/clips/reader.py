@@ -17,6 +17,9 @@ from services.contracts.errors import BadInput, WhodidError
 from services.perception.crop import cut_square
 from services.perception.decode import decode
 
+CACHE = Path("build/clips")
+"""Where strips, and what is made of them, are kept from one command to the next."""
+
 _TIME_ROUNDING_SECONDS = 0.001
 # A worker is replaced after so many strips: what a codec leaks goes with it.
 _STRIPS_A_WORKER = 200

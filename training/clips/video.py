@@ -19,7 +19,7 @@ from services.contracts.card import WindowSpec
 from services.contracts.errors import BadInput
 from training.clips.learn import FollowPeople, Learned, LeftOut, calibrate, request_squares
 from training.clips.manifest import LabelledSpan
-from training.clips.reader import StripReader
+from training.clips.reader import CACHE, StripReader
 from training.clips.views import cut_strip
 from training.config import LearnClipsParams, LearnVideoParams
 from training.datasets.windows import WindowSet
@@ -27,6 +27,7 @@ from training.fit import Epoch, fit
 from training.lessons.video import StripSet, VideoLesson
 from training.networks.video import RESIDUAL_KINDS, VideoKind, VideoNetwork, make_video_network
 
+KEPT = CACHE / "networks"
 # Pictures of a strip for each of a window's: played a little slower or faster it still shows another one every time.
 _OVERSAMPLING = 2
 _ANSWERED_AT_ONCE = 16

@@ -6,11 +6,17 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from services.contracts.card import WindowSpec
+from services.contracts.card import Task, WindowSpec
 from services.perception.crop import Square
 from services.perception.detection import Boxes
 from services.perception.surroundings import square_of_surroundings
 
+# What one person takes part in is seen around them, two seconds at a time; what happens between two people that fill
+# the picture, in all of it and from beginning to end.
+WINDOWS: dict[Task, WindowSpec] = {
+    "behaviour": WindowSpec(frames=21, rate_hz=10, stride_seconds=1.0, size_px=128, motion=False, view="surroundings"),
+    "interaction": WindowSpec(frames=61, rate_hz=15, stride_seconds=2.0, size_px=128, motion=False, view="scene"),
+}
 # A picture longer than a square by less than this share of it is not worth another one.
 _OVERHANG = 0.1
 

@@ -4,6 +4,7 @@ import json
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from services.contracts.card import WindowSpec
 from services.contracts.errors import BadInput, MissingModel
@@ -23,7 +24,8 @@ from training.clips.video import (
     train_network,
 )
 from training.config import read_config
-from training.lessons.video import StripSet
+from training.lessons.video import StripSet, VideoLesson
+from training.networks.video import make_video_network
 
 SIDE = 16
 
@@ -147,8 +149,6 @@ def test_pre_training_leaves_weights_to_begin_with(clips, recipe, tmp_path):
     still = begun.params.model_copy(update={"learning_rate": 1e-12, "weight_decay": 0.0, "epochs": 1})
     network = train_network(clips, np.arange(10), dataclasses.replace(begun, params=still), kept=tmp_path)
     scratch = train_network(clips, np.arange(10), dataclasses.replace(recipe, params=still), kept=tmp_path)
-    from safetensors.torch import load_file
-
     trunk = load_file(tmp_path / "trunk.safetensors")
     assert all(torch.allclose(value, network.trunk.state_dict()[name], atol=1e-6) for name, value in trunk.items())
     assert not torch.allclose(scratch.trunk.pictures.places.weight, network.trunk.pictures.places.weight, atol=1e-3)
@@ -156,6 +156,23 @@ def test_pre_training_leaves_weights_to_begin_with(clips, recipe, tmp_path):
         train_network(
             clips, np.arange(10), dataclasses.replace(recipe, pretrained=tmp_path / "absent.safetensors"), kept=tmp_path
         )
+
+
+def test_only_weights_that_were_taught_are_frozen(clips, recipe, tmp_path, monkeypatch):
+    met = []
+
+    class Watched(VideoLesson):
+        def __init__(self, network, train, params, **others):
+            met.append(params.trained_stages)
+            super().__init__(network, train, params, **others)
+
+    monkeypatch.setattr(video, "VideoLesson", Watched)
+    path = tmp_path / "trunk.safetensors"
+    train_network(clips, np.arange(10), recipe, kept=tmp_path)
+    save_file(make_video_network("cnn_gru", recipe.params.network, classes=2, size_px=SIDE).trunk.state_dict(), path)
+    train_network(clips, np.arange(10), dataclasses.replace(recipe, pretrained=path), kept=tmp_path)
+    assert met == [None, recipe.params.trained_stages]
+    assert recipe.params.trained_stages is not None
 
 
 def test_strips_are_those_a_recognizer_reads_at_twice_the_rate(write_clip, tmp_path):
