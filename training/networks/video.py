@@ -164,7 +164,8 @@ def make_video_network(
 def fold_statistics(network: nn.Module) -> nn.Module:
     """A copy that answers the same with fewer steps: what batch normalisation learned becomes weights of convolutions.
 
-    Networks are exported like this: eight bits are then chosen for what is really computed.
+    Networks are exported like this: eight bits are then chosen for what is really computed, and ONNX Runtime refuses
+    what the exporter makes of convolutions without a bias.
     """
     folded = copy.deepcopy(network).eval()
     for part in [module for module in folded.modules() if isinstance(module, nn.Sequential)]:
