@@ -35,9 +35,10 @@ def test_any_side_gives_an_embedding_and_every_parameter_learns(side_px):
 def test_overfits_one_batch():
     torch.manual_seed(0)
     network = CompactNetwork()
-    chips, wanted = draw_grey_chips(75), torch.randn(2, 128)
+    # One dark, one bright: of noise alike in all it averages, fourteen blocks see the same for a hundred steps.
+    chips, wanted = draw_grey_chips(75) * torch.tensor([0.2, 1.0])[:, None, None, None], torch.randn(2, 128)
     optimizer = torch.optim.Adam(network.parameters(), lr=3e-4)
-    for _ in range(300):
+    for _ in range(100):
         loss = nn.functional.mse_loss(network(chips), wanted)
         optimizer.zero_grad()
         loss.backward()
