@@ -124,17 +124,32 @@ def models_fetch(
 
 
 @models_app.command("install")
-def models_install(folders: Annotated[list[Path], typer.Argument(metavar="FOLDER...")]) -> None:
-    """Install model versions (a card.json with its weights beside it) and make them champions of their task."""
+def models_install(
+    folders: Annotated[list[Path], typer.Argument(metavar="FOLDER...")],
+    champion: Annotated[
+        bool, typer.Option("--champion", help="Of their tasks, even where another model is; no gate is asked.")
+    ] = False,
+) -> None:
+    """Install model versions: a card.json with its weights beside it.
+
+    A new version follows an older one of its name as champion of their task. Another model does not: `whodid promote`
+    compares the two.
+    """
     from services.models.store import ModelStore
     from services.settings import read_settings
 
     store = ModelStore(read_settings().models)
+    names = {model.card.weights.sha256: model.card.name for model in store.installed()}
     for folder in folders:
         card, weights = store.find(str(folder / "card.json"))
         store.install(card, weights)
-        store.set_champion(card.task, card.weights.sha256)
-        typer.echo(f"{card.name}@{card.version} {card.weights.sha256[:12]} is champion of {card.task}")
+        reigning = names.get(store.champions().get(card.task, ""), card.name)
+        if champion or reigning == card.name:
+            store.set_champion(card.task, card.weights.sha256)
+            reigning = card.name
+        names[card.weights.sha256] = card.name
+        rank = "is champion" if reigning == card.name else f"is installed; {reigning} stays champion"
+        typer.echo(f"{card.name}@{card.version} {card.weights.sha256[:12]} {rank} of {card.task}")
 
 
 @app.command()
