@@ -1,5 +1,6 @@
 """A trained network becomes an ONNX file, checked on the engines that will run it."""
 
+import copy
 import hashlib
 import warnings
 from collections.abc import Sequence
@@ -9,6 +10,7 @@ import onnx
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.nn import functional
 
 from services.contracts.card import Weights, WindowSpec
 from services.contracts.errors import WhodidError
@@ -68,13 +70,55 @@ def export_embedder(network: nn.Module, size_px: int, *, second_channels: int = 
     return _export(network, inputs, "embeddings")
 
 
+class GroupNormByMeans(nn.Module):
+    """What nn.GroupNorm answers, without a Reshape: engines keep their own layout from one convolution to the next.
+
+    Means over a picture are averaged over each group's channels by a 1×1 convolution. Exported as it is, GroupNorm is
+    reshaped to groups and back, and OpenVINO reorders everything before and after it.
+    """
+
+    def __init__(self, norm: nn.GroupNorm) -> None:
+        """Take the same groups, scale and shift."""
+        super().__init__()
+        channels = norm.num_channels
+        each = channels // norm.num_groups
+        share_CC11 = torch.eye(norm.num_groups).kron(torch.full((each, each), 1 / each))[:, :, None, None]
+        self.register_buffer("share_CC11", share_CC11)
+        self.register_buffer("scale_C11", norm.weight.detach().clone()[:, None, None])
+        self.register_buffer("shift_C11", norm.bias.detach().clone()[:, None, None])
+        self._least_variance = norm.eps
+
+    def forward(self, x_NCHW: Tensor) -> Tensor:
+        """Normalised (N, C, H, W)."""
+        share_CC11 = self.get_buffer("share_CC11")
+        mean_NC11 = functional.conv2d(x_NCHW.mean((2, 3), keepdim=True), share_CC11)
+        square_NC11 = functional.conv2d((x_NCHW * x_NCHW).mean((2, 3), keepdim=True), share_CC11)
+        # Rounding may leave less than nothing of a picture of one colour.
+        variance_NC11 = (square_NC11 - mean_NC11 * mean_NC11).clamp(min=0) + self._least_variance
+        factor_NC11 = self.get_buffer("scale_C11") / variance_NC11.sqrt()
+        normalised: Tensor = x_NCHW * factor_NC11 + (self.get_buffer("shift_C11") - mean_NC11 * factor_NC11)
+        return normalised
+
+
+def spell_out_group_norms(network: nn.Module) -> nn.Module:
+    """A copy whose GroupNorms over pictures are spelt out; the network itself where it has none."""
+    if not any(isinstance(module, nn.GroupNorm) for module in network.modules()):
+        return network
+    spelt = copy.deepcopy(network)
+    for parent in list(spelt.modules()):
+        for name, child in parent.named_children():
+            if isinstance(child, nn.GroupNorm):
+                setattr(parent, name, GroupNormByMeans(child))
+    return spelt
+
+
 def _export(network: nn.Module, inputs: dict[str, Tensor], output: str, *, optimize: bool = True) -> bytes:
     items = torch.export.Dim("windows", min=1, max=4096)
     with warnings.catch_warnings(), torch.no_grad():
         # The exporter warns about its own parts, and about nn.LSTM's cache of flat weights.
         warnings.simplefilter("ignore")
         program = torch.onnx.export(
-            network.eval(),
+            spell_out_group_norms(network.eval()),
             tuple(inputs.values()),
             dynamo=True,
             input_names=list(inputs),

@@ -5,7 +5,7 @@ import torch
 
 from services.contracts.card import ActionCalibration, Lineage, ModelCard, WindowSpec
 from services.models.engine import load_network
-from training.export import EnginesDisagree, check_parity, describe_weights, export_onnx
+from training.export import EnginesDisagree, check_parity, describe_weights, export_onnx, spell_out_group_norms
 from training.networks.action import CnnLstm
 
 WINDOW = WindowSpec(frames=4, rate_hz=10, stride_seconds=0.2, size_px=16, motion=True)
@@ -61,3 +61,21 @@ def test_an_engine_that_differs_is_refused_by_name(wrong):
     expected = np.zeros((2, 3), np.float32)
     with pytest.raises(EnginesDisagree, match="fast differs"):
         check_parity(expected, [("fast", expected + np.float32(wrong))], 0.01)
+
+
+def test_group_norms_are_spelt_out_alike_and_without_a_reshape(network):
+    norm = torch.nn.GroupNorm(3, 12)
+    with torch.no_grad():
+        norm.weight.normal_()
+        norm.bias.normal_()
+    spelt = spell_out_group_norms(torch.nn.Sequential(norm))
+    # Far from zero, as after a convolution of bright pictures; a picture of one colour has no variance.
+    x_NCHW = torch.cat([torch.randn(2, 12, 5, 7) + 3, torch.full((1, 12, 5, 7), 2.5)])
+    torch.testing.assert_close(spelt(x_NCHW), norm(x_NCHW), rtol=1e-3, atol=1e-3)
+    plain = torch.nn.Conv2d(3, 4, 3)
+    assert spell_out_group_norms(plain) is plain
+    assert any(isinstance(module, torch.nn.GroupNorm) for module in network.modules())
+
+
+def test_no_engine_has_to_reorder_what_a_group_norm_reshapes(content):
+    assert "InstanceNormalization" not in {node.op_type for node in onnx.load_from_string(content).graph.node}

@@ -14,7 +14,7 @@ from training.config import read_config
 from training.datasets.windows import WindowSet
 from training.export import check_parity, describe_weights, export_onnx
 from training.lessons.action import predict_logits
-from training.runs import reopen_run
+from training.runs import find_origin, reopen_run
 from training.stages.entry import run
 from training.stages.evaluate import RESULTS as EVALUATED
 from training.stages.prepare import RESULTS as PREPARED
@@ -42,7 +42,7 @@ def main() -> None:
         weights=weights,
         licence="Apache-2.0",
         lineage=Lineage(
-            source="dvc repro",
+            source=describe_source(origin["git_commit"]),
             git_commit=origin["git_commit"],
             data_md5=origin["data_md5"],
             run_id=origin["run_id"],
@@ -67,6 +67,12 @@ def main() -> None:
     (RESULTS / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n")
     with reopen_run(origin["run_id"]) as tracked:
         tracked.log_metrics({f"export.{name}": value for name, value in metrics.items()})
+
+
+def describe_source(trained_at: str) -> str:
+    """How the file was made; where code other than the training's exported it, at which commit."""
+    exported_at = find_origin().git_commit
+    return "dvc repro" if exported_at == trained_at else f"dvc repro, exported at {exported_at}"
 
 
 if __name__ == "__main__":
