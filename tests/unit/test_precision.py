@@ -72,3 +72,19 @@ def test_a_quarter_of_the_size_says_much_the_same_and_adds_no_log_filter(network
 
 def test_the_same_weights_give_the_same_bytes(content):
     assert halve_weights(content) == halve_weights(content)
+
+
+@pytest.mark.parametrize("device", ["cpu", "onnxruntime-cpu"])
+def test_bright_pictures_and_large_weights_do_not_overflow_in_eight_bits(tmp_path, device):
+    """On a processor without VNNI a face network's answers turned by 40 degrees in ONNX Runtime."""
+    torch.manual_seed(0)
+    convolution = nn.Conv2d(3, 8, 5)
+    nn.init.uniform_(convolution.weight, 0.9, 1.0)
+    network = nn.Sequential(convolution, nn.ReLU(), nn.Flatten(), nn.Linear(8 * 144, 8)).eval()
+    bright = np.random.default_rng(0).uniform(230, 255, (32, 3, SIZE_PX, SIZE_PX)).astype(np.float32)
+    exact = export_embedder(network, SIZE_PX)
+    eight = quantise(exact, [bright])
+    with torch.inference_mode():
+        wanted = network(torch.from_numpy(bright)).numpy()
+    error = np.abs(answer(eight, bright, tmp_path, device) - wanted).max() / np.abs(wanted).max()
+    assert error < 0.02
