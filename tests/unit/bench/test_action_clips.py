@@ -94,13 +94,13 @@ def test_given_weights_make_a_second_recipe_of_their_network(params, tmp_path):
     assert [one.params.epochs for one in list_recipes(params, "r3d_18", tmp_path, 2)] == [2]
 
 
-def test_eight_bits_are_measured_on_the_same_clips_and_take_less_room(params, clips, monkeypatch):
-    monkeypatch.setattr(action_clips, "ENGINES", {"cpu": "OpenVINO"})
+def test_eight_bits_are_measured_on_the_same_clips_and_take_less_room(params, clips):
     recipe = make_recipe(params, "cnn_lstm")
     table = measure_eight_bits("fights", clips, recipe, 2, 1, on_progress=silent)
     full, small = table.rows
-    assert [full[0], small[0]] == ["OpenVINO, float32", "OpenVINO, int8"]
+    assert [full[0], small[0]] == ["float32", "int8"]
     assert small[-1] < full[-1]
+    assert len(full) == len(small) == len(table.columns)
     assert [bar.measured for bar in table.bars] == [pytest.approx(100 * (full[1] - small[1]))]
 
 
