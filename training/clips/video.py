@@ -71,6 +71,9 @@ def make_recipe(
     chosen = params.residual if kind in RESIDUAL_KINDS else params.recurrent
     if epochs is not None:
         chosen = chosen.model_copy(update={"epochs": epochs})
+    if pretrained is None:
+        # Weights nobody trained are not worth freezing.
+        chosen = chosen.model_copy(update={"trained_stages": None, "thawed_epoch": 0})
     return Recipe(kind, chosen, pretrained, teacher)
 
 
@@ -190,14 +193,10 @@ def train_network(
         network = _make(recipe, clips.classes)
         network.load_state_dict(load_file(path))
         return network.eval()
-    params = recipe.params
-    if recipe.pretrained is None:
-        # Weights nobody trained are not worth freezing.
-        params = params.model_copy(update={"trained_stages": None})
-    torch.set_num_threads(params.threads)
+    torch.set_num_threads(recipe.params.threads)
     network = _make(recipe, clips.classes)
-    lesson = VideoLesson(network, strips, params, classes=clips.classes, teacher=teacher)
-    _fit(lesson, recipe, params, path, title)
+    lesson = VideoLesson(network, strips, recipe.params, classes=clips.classes, teacher=teacher)
+    _fit(lesson, recipe, path, title)
     return network.eval()
 
 
@@ -215,12 +214,9 @@ def pretrain(train: WindowSet, validation: WindowSet, recipe: Recipe, *, each: i
     Returns:
         The epoch that was kept.
     """
-    params = recipe.params.model_copy(
-        update={
-            "window": recipe.params.window.model_copy(update={"frames": train.shown.shape[1]}),
-            "trained_stages": None,
-        }
-    )
+    frames = train.shown.shape[1]
+    params = recipe.params.model_copy(update={"window": recipe.params.window.model_copy(update={"frames": frames})})
+    recipe = replace(recipe, params=params)
     torch.set_num_threads(params.threads)
     rng = np.random.default_rng(params.seed)
     sides = [
@@ -229,8 +225,8 @@ def pretrain(train: WindowSet, validation: WindowSet, recipe: Recipe, *, each: i
     ]
     network = _make(recipe, len(train.classes))
     lesson = VideoLesson(network, sides[0], params, classes=len(train.classes), validation=sides[1])
-    path = kept / f"{_fingerprint(replace(recipe, params=params), sides[0])}.safetensors"
-    history = _fit(lesson, recipe, params, path, "pre-training")
+    path = kept / f"{_fingerprint(recipe, sides[0])}.safetensors"
+    history = _fit(lesson, recipe, path, "pre-training")
     out.parent.mkdir(parents=True, exist_ok=True)
     save_file({name: value.contiguous() for name, value in network.trunk.state_dict().items()}, out)
     return min(history, key=lambda epoch: epoch.validation_loss)
@@ -271,7 +267,9 @@ def _make(recipe: Recipe, classes: int) -> VideoNetwork:
     return network
 
 
-def _fit(lesson: VideoLesson, recipe: Recipe, params: LearnVideoParams, path: Path, title: str) -> list[Epoch]:
+def _fit(lesson: VideoLesson, recipe: Recipe, path: Path, title: str) -> list[Epoch]:
+    params = recipe.params
+
     def report(epoch: Epoch) -> None:
         measures = ", ".join(f"{name} {value:.3f}" for name, value in epoch.measures.items() if value >= 0)
         sys.stderr.write(

@@ -4,7 +4,7 @@ import json
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 from services.contracts.card import WindowSpec
 from services.contracts.errors import BadInput, MissingModel
@@ -24,8 +24,7 @@ from training.clips.video import (
     train_network,
 )
 from training.config import read_config
-from training.lessons.video import StripSet, VideoLesson
-from training.networks.video import make_video_network
+from training.lessons.video import StripSet
 
 SIDE = 16
 
@@ -158,21 +157,12 @@ def test_pre_training_leaves_weights_to_begin_with(clips, recipe, tmp_path):
         )
 
 
-def test_only_weights_that_were_taught_are_frozen(clips, recipe, tmp_path, monkeypatch):
-    met = []
-
-    class Watched(VideoLesson):
-        def __init__(self, network, train, params, **others):
-            met.append(params.trained_stages)
-            super().__init__(network, train, params, **others)
-
-    monkeypatch.setattr(video, "VideoLesson", Watched)
-    path = tmp_path / "trunk.safetensors"
-    train_network(clips, np.arange(10), recipe, kept=tmp_path)
-    save_file(make_video_network("cnn_gru", recipe.params.network, classes=2, size_px=SIDE).trunk.state_dict(), path)
-    train_network(clips, np.arange(10), dataclasses.replace(recipe, pretrained=path), kept=tmp_path)
-    assert met == [None, recipe.params.trained_stages]
-    assert recipe.params.trained_stages is not None
+def test_only_weights_that_were_taught_are_frozen(repository, tmp_path):
+    params = read_config(repository / "params.yaml").learn_clips
+    for kind, given in (("cnn_gru", params.recurrent), ("r3d_18", params.residual)):
+        assert make_recipe(params, kind).params.trained_stages is None
+        begun = make_recipe(params, kind, pretrained=tmp_path / "trunk.safetensors", epochs=2).params
+        assert begun == given.model_copy(update={"epochs": 2})
 
 
 def test_strips_are_those_a_recognizer_reads_at_twice_the_rate(write_clip, tmp_path):
