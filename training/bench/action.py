@@ -27,12 +27,12 @@ from services.tracks.find import Detectors
 from training.bench.action_clips import DEFAULT_KINDS, ClipSet, measure_clips
 from training.bench.action_cost import measure_cost
 from training.bench.action_scenes import measure_scenes
+from training.bench.kept import keep_tables, recall_tables, tell_when
 from training.bench.machine import describe_machine
-from training.bench.table import Bar, BenchTable, print_facts, print_table, write_markdown
+from training.bench.table import BenchTable, print_facts, print_table, write_markdown
 from training.config import read_config
 from training.metrics.models import find_model
 from training.networks.video import VIDEO_KINDS
-from training.runs import find_origin
 from training.stages.entry import run
 
 # Real clips are not in the repository: their parts are measured where a manifest is given.
@@ -52,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     measured: list[BenchTable] = []
     for name in options.parts or [name for name in NAMES if name not in CLIP_SETS or getattr(options, name)]:
         tables = _measure(name, options)
-        tables[0] = replace(tables[0], remarks=(*tables[0].remarks, _tell_when(facts)))
+        tables[0] = replace(tables[0], remarks=(*tables[0].remarks, tell_when(facts)))
         keep_tables(options.work / f"{name}.json", tables)
         measured += tables
         for table in tables:
@@ -65,30 +65,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
         options.markdown.parent.mkdir(parents=True, exist_ok=True)
         page = write_markdown(facts, kept, title="Action benchmarks", command="python -m training.bench.action")
         options.markdown.write_text(page)
-
-
-def keep_tables(path: Path, tables: Sequence[BenchTable]) -> None:
-    """Write a part's tables for later pages."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps([asdict(table) for table in tables], indent=1) + "\n")
-
-
-def recall_tables(path: Path) -> list[BenchTable]:
-    """The tables of a part that was measured before; none where it never was."""
-    if not path.is_file():
-        return []
-    return [
-        BenchTable(
-            **{
-                **table,
-                "columns": tuple(table["columns"]),
-                "rows": tuple(tuple(row) for row in table["rows"]),
-                "bars": tuple(Bar(**bar) for bar in table["bars"]),
-                "remarks": tuple(table["remarks"]),
-            }
-        )
-        for table in json.loads(path.read_text())
-    ]
 
 
 def _measure(name: str, options: argparse.Namespace) -> list[BenchTable]:
@@ -130,12 +106,6 @@ def _measure(name: str, options: argparse.Namespace) -> list[BenchTable]:
             rounds=options.rounds,
             on_progress=bars.advance_to,
         )
-
-
-def _tell_when(facts: dict[str, str]) -> str:
-    commit = find_origin().git_commit
-    changed = " with changes" if commit.endswith("-dirty") else ""
-    return f"measured at commit {commit[:12]}{changed}, load {facts['load at the start']}"
 
 
 def _parser() -> argparse.ArgumentParser:

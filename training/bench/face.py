@@ -4,14 +4,15 @@
     python -m training.bench.face ablation compatible --faces build/faces/lfw
 
 Real faces are not in the repository: what needs them is left out without --pairs and --root, --cohort, or --faces, and
-said to be. Runs of the ablation are kept in --work, so that a bench that was stopped goes on where it was.
+said to be. Runs of the ablation are kept in --work, so that a bench that was stopped goes on where it was; so is each
+benchmark's table, and the page holds the latest of each.
 """
 
 import argparse
 import json
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from rich.console import Console
@@ -21,6 +22,7 @@ from services.contracts.errors import BadUsage
 from training.bench.face_ablation import Bench, measure_ablation, measure_compatible
 from training.bench.face_models import measure_identification, measure_throughput, measure_verification
 from training.bench.face_step import measure_step
+from training.bench.kept import keep_tables, recall_tables, tell_when
 from training.bench.machine import describe_machine
 from training.bench.table import BenchTable, print_facts, print_table, write_markdown
 from training.datasets.face_chips import load_chips
@@ -44,6 +46,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if table is None:
             sys.stderr.write(f"{name} left out: it needs real faces: --pairs and --root, --cohort, or --faces\n")
             continue
+        table = replace(table, remarks=(*table.remarks, tell_when(facts)))
+        keep_tables(options.work / f"{name}.json", [table])
         tables.append(table)
         print_table(table, console)
     if options.json:
@@ -51,7 +55,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.stdout.write(json.dumps(document, indent=2) + "\n")
     if options.markdown is not None:
         options.markdown.parent.mkdir(parents=True, exist_ok=True)
-        page = write_markdown(facts, tables, title="Face benchmarks", command="python -m training.bench.face")
+        kept = [table for name in NAMES for table in recall_tables(options.work / f"{name}.json")]
+        page = write_markdown(facts, kept, title="Face benchmarks", command="python -m training.bench.face")
         options.markdown.write_text(page)
 
 
@@ -92,7 +97,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--runs", type=int, default=5, help="of throughput and step (default: %(default)s)")
     parser.add_argument("--work", type=Path, default=Path("build/bench_face"), help="default: %(default)s")
     parser.add_argument("--json", action="store_true", help="one JSON document on stdout, for machines")
-    parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the tables as a page, too")
+    parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the latest tables as a page, too")
     return parser
 
 

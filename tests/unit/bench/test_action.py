@@ -21,6 +21,7 @@ from training.bench.action_scenes import (
     tabulate_segments,
     tabulate_windows,
 )
+from training.bench.kept import keep_tables, recall_tables
 from training.bench.moments import Moments
 from training.bench.scene_answers import SceneAnswers, answer_scenes, list_truths, measure_following, place_segments
 from training.bench.table import Bar, BenchTable
@@ -194,8 +195,8 @@ def test_the_page_holds_the_latest_of_every_part(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(action, "_measure", measure)
     monkeypatch.setattr(action, "NAMES", ("rendered", "cost"))
     old = BenchTable("cost", "of yesterday", "how", ("a",), (("y",),), (), ("remark",))
-    action.keep_tables(tmp_path / "work" / "cost.json", [old])
-    assert action.recall_tables(tmp_path / "work" / "cost.json") == [old]
+    keep_tables(tmp_path / "work" / "cost.json", [old])
+    assert recall_tables(tmp_path / "work" / "cost.json") == [old]
     page = tmp_path / "docs" / "page.md"
     action.main(["rendered", "--work", str(tmp_path / "work"), "--markdown", str(page), "--json"])
     text = page.read_text()

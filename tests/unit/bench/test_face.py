@@ -9,6 +9,8 @@ from services.contracts.errors import BadInput, BadUsage
 from tests.unit.datasets.faces import make_faces
 from training.bench import face, face_ablation, face_models, face_step
 from training.bench.face_ablation import Bench, compare_parts, measure_ablation, measure_compatible
+from training.bench.kept import keep_tables
+from training.bench.table import BenchTable
 from training.metrics.faces import EmbeddedFaces
 from training.objectives.margins import ArcFace
 
@@ -115,6 +117,15 @@ def test_what_needs_real_faces_is_left_out_and_said_to_be(capsys):
     assert json.loads(out)["tables"] == []
     assert "verification left out" in err
     assert "compatible left out" in err
+
+
+def test_the_page_holds_the_latest_of_every_benchmark(tmp_path, monkeypatch):
+    monkeypatch.setattr(face, "_measure", lambda name, options: BenchTable(name, "of today", "how", ("a",), (), ()))
+    keep_tables(tmp_path / "step.json", [BenchTable("step", "of yesterday", "how", ("a",), (("y",),), ())])
+    page = tmp_path / "page.md"
+    face.main(["throughput", "--work", str(tmp_path), "--markdown", str(page), "--json"])
+    text = page.read_text()
+    assert text.index("## of today") < text.index("measured at commit") < text.index("## of yesterday")
 
 
 def test_an_unknown_benchmark_is_refused():
