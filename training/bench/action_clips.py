@@ -139,10 +139,10 @@ def tabulate_clips(
         protocol=(
             f"Groups are dealt into {folds} parts, not left out one by one: every network is trained {folds} times and "
             "rates the clips of the groups it never met. One training each, the last epoch is kept, nothing was tuned "
-            f"on the answers. {trainings}. Networks see {window.frames} pictures at {window.rate_hz:g} Hz, "
-            f"{window.size_px} px, of squares that cover the picture; a clip's answer is the mean over squares and "
-            "windows, calibrated on all other groups. Pre-trained: on windows of rendered people. 95 % intervals "
-            "redraw groups, 1000 times. ECE: 15 bins."
+            f"on the answers. {trainings}. The files' row is a random forest, one group left out at a time. Networks "
+            f"see {window.frames} pictures at {window.rate_hz:g} Hz, {window.size_px} px, of squares that cover the "
+            "picture; a clip's answer is the mean over squares and windows, calibrated on all other groups. "
+            "Pre-trained: on windows of rendered people. 95 % intervals redraw groups, 1000 times. ECE: 15 bins."
         ),
         columns=_COLUMNS,
         rows=tuple(_row(name, scores) for name, scores in scored.items()),
