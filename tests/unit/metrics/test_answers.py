@@ -39,6 +39,16 @@ def test_mean_average_precision_by_slow_loops_leaves_out_absent_actions():
     assert mean_average_precision(scores, is_true) == pytest.approx(slow)
 
 
+def test_area_of_several_actions_counts_a_tie_as_half_and_leaves_out_what_never_happened():
+    truth = RNG.integers(0, 3, 50)
+    table = np.round(RNG.dirichlet(np.ones(4), 50), 1)
+    slow = []
+    for k in range(3):
+        pairs = [(a, b) for a in table[truth == k, k] for b in table[truth != k, k]]
+        slow.append(np.mean([(a > b) + (a == b) / 2 for a, b in pairs]))
+    assert score_answers(table, truth, np.arange(50).astype(str), draws=1).auc == pytest.approx(np.mean(slow))
+
+
 def test_area_of_two_actions_is_the_share_of_pairs_in_order():
     probability = RNG.random(60)
     truth = (RNG.random(60) < probability).astype(np.int64)
