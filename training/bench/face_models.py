@@ -132,9 +132,9 @@ def measure_throughput(models: Sequence[str], *, runs: int) -> BenchTable:
         name="throughput",
         title="throughput: aligned faces a second",
         protocol=(
-            "OpenVINO, each network as it was exported (8-bit arithmetic where its card says so), one thread, batches of "
-            f"{_BATCH} random chips, {runs} rounds of all in turn; faces a second of CPU time, which other work on the "
-            "machine disturbs least."
+            "OpenVINO, each network as it was exported (8-bit arithmetic where its card says so), one thread, "
+            f"batches of {_BATCH} random chips, {runs} rounds of all in turn; faces a second of CPU time, "
+            "which other work on the machine disturbs least."
         ),
         columns=("model", "MB", "faces/s, median", "range", "times the first", "range"),
         rows=tuple(rows),
