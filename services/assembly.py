@@ -119,7 +119,9 @@ def load_action(settings: Settings, *, metrics: "ServiceMetrics | None" = None) 
 
     def load(task: Task) -> ActionRecognizer:
         found = ActionRecognizer.load(_models(settings), task, device=settings.device)
-        return replace(found, network=_shared(found.network, found.card, settings, metrics, most=found.batch_windows))
+        return replace(
+            found, network=_shared(found.network, found.card, settings, metrics, most=2 * found.batch_windows)
+        )
 
     recognizer = load("action")
     behaviour = load("behaviour") if _models(settings).has_champion("behaviour") else None
