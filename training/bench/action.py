@@ -27,9 +27,9 @@ from services.tracks.find import Detectors
 from training.bench.action_clips import DEFAULT_KINDS, ClipSet, measure_clips
 from training.bench.action_cost import measure_cost
 from training.bench.action_scenes import measure_scenes
-from training.bench.kept import keep_tables, recall_tables, tell_when
+from training.bench.kept import keep_tables, tell_when, write_page
 from training.bench.machine import describe_machine
-from training.bench.table import BenchTable, print_facts, print_table, write_markdown
+from training.bench.table import BenchTable, print_facts, print_table
 from training.config import read_config
 from training.metrics.models import find_model
 from training.networks.video import VIDEO_KINDS
@@ -61,10 +61,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         document = {"machine": facts, "tables": [asdict(table) for table in measured]}
         sys.stdout.write(json.dumps(document, indent=2) + "\n")
     if options.markdown is not None:
-        kept = [table for name in NAMES for table in recall_tables(options.work / f"{name}.json")]
-        options.markdown.parent.mkdir(parents=True, exist_ok=True)
-        page = write_markdown(facts, kept, title="Action benchmarks", command="python -m training.bench.action")
-        options.markdown.write_text(page)
+        title, command = "Action benchmarks", "python -m training.bench.action"
+        write_page(options.markdown, facts, NAMES, options.work, title=title, command=command)
 
 
 def _measure(name: str, options: argparse.Namespace) -> list[BenchTable]:

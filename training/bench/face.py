@@ -22,9 +22,9 @@ from services.contracts.errors import BadUsage
 from training.bench.face_ablation import Bench, measure_ablation, measure_compatible
 from training.bench.face_models import measure_identification, measure_throughput, measure_verification
 from training.bench.face_step import measure_step
-from training.bench.kept import keep_tables, recall_tables, tell_when
+from training.bench.kept import keep_tables, tell_when, write_page
 from training.bench.machine import describe_machine
-from training.bench.table import BenchTable, print_facts, print_table, write_markdown
+from training.bench.table import BenchTable, print_facts, print_table
 from training.datasets.face_chips import load_chips
 from training.stages.entry import run
 
@@ -54,10 +54,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         document = {"machine": facts, "tables": [asdict(table) for table in tables]}
         sys.stdout.write(json.dumps(document, indent=2) + "\n")
     if options.markdown is not None:
-        options.markdown.parent.mkdir(parents=True, exist_ok=True)
-        kept = [table for name in NAMES for table in recall_tables(options.work / f"{name}.json")]
-        page = write_markdown(facts, kept, title="Face benchmarks", command="python -m training.bench.face")
-        options.markdown.write_text(page)
+        title, command = "Face benchmarks", "python -m training.bench.face"
+        write_page(options.markdown, facts, NAMES, options.work, title=title, command=command)
 
 
 def _measure(name: str, options: argparse.Namespace) -> BenchTable | None:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from training.bench.table import Bar, BenchTable
+from training.bench.table import Bar, BenchTable, write_markdown
 from training.runs import find_origin
 
 
@@ -31,6 +31,15 @@ def recall_tables(path: Path) -> list[BenchTable]:
         )
         for table in json.loads(path.read_text())
     ]
+
+
+def write_page(
+    path: Path, facts: dict[str, str], names: Sequence[str], work: Path, *, title: str, command: str
+) -> None:
+    """The latest tables of every part, in the order of `names`; each part's lie in `work`/NAME.json."""
+    kept = [table for name in names for table in recall_tables(work / f"{name}.json")]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(write_markdown(facts, kept, title=title, command=command))
 
 
 def tell_when(facts: dict[str, str]) -> str:
