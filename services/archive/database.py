@@ -11,11 +11,11 @@ import sqlalchemy as sa
 
 from services.archive.moments import EARLIEST_US, from_microseconds, to_microseconds
 from services.contracts.errors import BadInput, BadUsage
+from services.sqlite import PATIENCE_SECONDS, name_fault, use_write_ahead_log
 
 NEWEST = "pseudonyms"
 """The version of the tables that this code reads and writes; the last of services.archive.migrations."""
 EARLIER = ("first", "analyses", "behaviours")
-_BUSY_SECONDS = 60.0
 _WRITING = {"whodid_begin": "BEGIN IMMEDIATE"}
 
 
@@ -59,6 +59,7 @@ class Database:
 
         Raises:
             BadInput: It is no archive, is unreachable, or waits for `migrate`.
+            Busy: Another process holds the file for longer than anybody should.
         """
         with self._naming_faults():
             self._prepare()
@@ -71,6 +72,7 @@ class Database:
 
         Raises:
             BadInput: It is no archive, is unreachable, or waits for `migrate`.
+            Busy: Another process holds the file for longer than anybody should.
         """
         if self.is_absent:
             self._make_file()
@@ -156,7 +158,7 @@ class Database:
         try:
             yield
         except sa.exc.DatabaseError as error:
-            raise BadInput(f"{self.location} is not a readable archive: {error.orig}") from error
+            raise name_fault(error, self.location, "archive") from error
 
 
 def _options(url: sa.URL) -> dict[str, Any]:
@@ -164,13 +166,14 @@ def _options(url: sa.URL) -> dict[str, Any]:
     options: dict[str, Any] = {"poolclass": sa.NullPool}
     if url.get_backend_name() == "sqlite":
         # A writer waits for the others: each holds the file for milliseconds, but a purge may take a while.
-        options["connect_args"] = {"timeout": _BUSY_SECONDS}
+        options["connect_args"] = {"timeout": PATIENCE_SECONDS}
     return options
 
 
 def _configure_sqlite(connection: Any, _record: object) -> None:
     connection.isolation_level = None  # BEGIN is ours, below: the driver's own would let a reader become a writer
-    for pragma in ("journal_mode=WAL", "synchronous=FULL", "secure_delete=ON", "foreign_keys=ON"):
+    use_write_ahead_log(connection)
+    for pragma in ("synchronous=FULL", "secure_delete=ON", "foreign_keys=ON"):
         connection.execute(f"PRAGMA {pragma}")
 
 

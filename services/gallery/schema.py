@@ -12,8 +12,9 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from services.sqlite import PATIENCE_SECONDS, use_write_ahead_log
+
 FORMAT = "2"
-_PATIENCE_SECONDS = 60  # one writer at a time: another waits, for instance while a large gallery is issued anew
 
 METADATA = sa.MetaData()
 STATE = sa.Table(
@@ -68,7 +69,7 @@ def open_engine(url: str) -> sa.Engine:
     """An engine for a gallery; SQLite's is told to keep nothing that was deleted."""
     engine = sa.create_engine(url)
     if engine.dialect.name == "sqlite":
-        engine = sa.create_engine(url, connect_args={"timeout": _PATIENCE_SECONDS})
+        engine = sa.create_engine(url, connect_args={"timeout": PATIENCE_SECONDS})
         sa.event.listen(engine, "connect", _configure_sqlite)
         sa.event.listen(engine, "begin", _begin_sqlite)
     return engine
@@ -126,10 +127,8 @@ def _outside_transactions(engine: sa.Engine, command: str) -> list[tuple[int, ..
 def _configure_sqlite(connection: Any, _record: object) -> None:
     # The driver begins a transaction only at the first change; a reader needs one, too, to see one moment.
     connection.isolation_level = None
-    cursor = connection.cursor()
-    cursor.execute("PRAGMA journal_mode=WAL")
-    cursor.execute("PRAGMA secure_delete=ON")
-    cursor.close()
+    use_write_ahead_log(connection)
+    connection.execute("PRAGMA secure_delete=ON").close()
 
 
 def _begin_sqlite(connection: Connection) -> None:

@@ -30,6 +30,7 @@ from services.gallery.snapshot import Snapshot, read_calibration, read_tail, tak
 from services.gallery.template import Template
 from services.gallery.vault import Vault, retire_all_but
 from services.settings import Settings
+from services.sqlite import name_fault
 
 
 @dataclass(frozen=True, slots=True)
@@ -385,4 +386,4 @@ class Gallery:
         try:
             yield
         except sa.exc.DatabaseError as error:
-            raise BadInput(f"{self.location} is not a readable gallery: {error.orig}") from error
+            raise name_fault(error, self.location, "gallery") from error

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from services.archive.store import Archive
@@ -32,6 +33,16 @@ def start_writer(location: str, first: int) -> "subprocess.Popen[str]":
     program = f"from {__name__} import write_for_ever; write_for_ever({location!r}, {first})"
     root = Path(__file__).parents[3]
     return subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True, cwd=root)
+
+
+@contextmanager
+def writing(location: str, firsts: list[int]) -> "Iterator[list[subprocess.Popen[str]]]":
+    """Several at once, killed at the end of the block, whatever happened in it."""
+    with ExitStack() as stack:
+        writers = [stack.enter_context(start_writer(location, first)) for first in firsts]
+        for writer in writers:
+            stack.callback(writer.kill)
+        yield writers
 
 
 def acknowledged(writer: "subprocess.Popen[str]") -> Iterator[int]:
@@ -73,19 +84,14 @@ def test_a_killed_server_loses_nothing_it_acknowledged(cluster: Cluster, postgre
 
 
 def test_many_may_make_and_write_one_archive_at_once(location: str) -> None:
-    writers = [start_writer(location, first=100 * number) for number in range(3)]
-    numbers = {number for writer in writers for number in itertools.islice(acknowledged(writer), 2)}
-    for writer in writers:
-        writer.kill()
-        writer.communicate()
+    with writing(location, firsts=[0, 100, 200]) as writers:
+        numbers = {number for writer in writers for number in itertools.islice(acknowledged(writer), 2)}
     assert len(numbers) == 6
     assert_whole(location, numbers)
 
 
 def test_two_writers_of_one_analysis_store_it_once(location: str) -> None:
-    writers = [start_writer(location, first=0) for _ in range(2)]
-    for writer in writers:
-        assert next(acknowledged(writer)) == 0
-        writer.kill()
-        writer.communicate()
+    with writing(location, firsts=[0, 0]) as writers:
+        for writer in writers:
+            assert next(acknowledged(writer)) == 0
     assert_whole(location, {0})
