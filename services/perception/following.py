@@ -73,7 +73,9 @@ class Following:
             self._foreground.forget()
         predicted = self._tracker.predict(frame.pts_seconds)
         with self._timed("persons"):
-            boxes, confidences = self._persons.find(frame, predicted)
+            self._foreground.look(frame)
+            newcomers = self._foreground.find_newcomers(np.array([*predicted.values()], np.float32).reshape(-1, 4))
+            boxes, confidences = self._persons.find(frame, predicted, newcomers)
         with self._timed("faces"):
             faces = self._faces.find(frame, predicted, self._face_only)
         with self._timed("tracking"):
@@ -124,7 +126,7 @@ class Following:
         """Where people are whom the detector has lost, but who stand out from the scene."""
         expected = {number: box for number, box in predicted.items() if number in self._seen}
         everybody = np.array([*expected.values(), *boxes], np.float32).reshape(-1, 4)
-        self._foreground.update(frame, everybody)
+        self._foreground.learn(frame.pts_seconds, everybody)
         found = []
         for index, (number, box) in enumerate(expected.items()):
             if pairwise_iou(box[None], boxes).max(initial=0.0) >= _FOUND_IOU:

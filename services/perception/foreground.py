@@ -26,6 +26,11 @@ _REACH = 0.35
 # A body covers at least this share of the box it was last seen in.
 _LEAST_COVER = 0.2
 _MOST_GROWTH = 1.6
+# Nobody whose silhouette fills fewer cells of the small picture is looked for, and no more people than this at once.
+_LEAST_CELLS = 36
+_MOST_NEWCOMERS = 2
+# Limbs reach out of a box by this share of its sides.
+_LIMBS = 0.25
 
 
 class Foreground:
@@ -37,19 +42,15 @@ class Foreground:
         self._size_px = (_WIDTH_PX, max(2, round(height_px * self._scale)))
         self._background: NDArray[np.float32] | None = None
         self._differs = np.zeros(self._size_px[::-1], np.bool_)
+        self._picture = np.zeros((*self._size_px[::-1], 3), np.float32)
         self._seconds = 0.0
 
     def forget(self) -> None:
         """The camera shows something else now."""
         self._background = None
 
-    def update(self, frame: Frame, people: Boxes) -> None:
-        """Take in one picture.
-
-        Args:
-            frame: Later than all before it.
-            people: (N, 4) px, where people are or should be.
-        """
+    def look(self, frame: Frame) -> None:
+        """Compare one picture, later than all before it, with the empty scene."""
         stride = max(1, round(0.5 / self._scale))
         picture = resize(frame.rgb[::stride, ::stride], *self._size_px).astype(np.float32)
         if self._background is None:
@@ -58,13 +59,44 @@ class Foreground:
         if self._differs.mean() > _MOST_CHANGED:
             self._background = picture
             self._differs[:] = False
+        self._picture = picture
+
+    def learn(self, pts_seconds: float, people: Boxes) -> None:
+        """Take the picture last looked at for the scene, where nobody stands before it.
+
+        Args:
+            pts_seconds: Of that picture.
+            people: (N, 4) px, where people are or should be.
+        """
+        assert self._background is not None, "look comes first"
         behind = np.zeros_like(self._differs)
         for rows, columns in map(self._cells, people):
             behind[rows, columns] = True
-        passed = frame.pts_seconds - self._seconds
-        self._seconds = frame.pts_seconds
+        passed = pts_seconds - self._seconds
+        self._seconds = pts_seconds
         learnt = 1 - np.exp(-passed / np.where(behind, _LEARN_BEHIND_PEOPLE_SECONDS, _LEARN_SECONDS))
-        self._background += learnt[..., None].astype(np.float32) * (picture - self._background)
+        self._background += learnt[..., None].astype(np.float32) * (self._picture - self._background)
+
+    def find_newcomers(self, people: Boxes) -> list[NDArray[np.float32]]:
+        """What stands out from the scene where nobody is known to be.
+
+        Args:
+            people: (N, 4) px, where people are or should be.
+
+        Returns:
+            float32 (4,) around each piece large enough for somebody, the largest `_MOST_NEWCOMERS`.
+        """
+        there = self._differs.copy()
+        margins = (people[:, 2:] - people[:, :2]) * np.float32(_LIMBS)
+        for box in np.concatenate([people[:, :2] - margins, people[:, 2:] + margins], axis=1):
+            there[self._cells(box)] = False
+        pieces, count = ndimage.label(ndimage.binary_closing(ndimage.binary_opening(there)))
+        if count == 0:
+            return []
+        sizes = ndimage.sum_labels(there, pieces, np.arange(1, count + 1))
+        places = ndimage.find_objects(pieces)
+        largest = [index for index in np.argsort(-sizes)[:_MOST_NEWCOMERS] if sizes[index] >= _LEAST_CELLS]
+        return [self._box_px(*places[index]) for index in largest]
 
     def find_body(self, box_px: NDArray[np.float32], others: Boxes) -> NDArray[np.float32] | None:
         """Look for somebody in the latest picture, where they should be.
@@ -94,17 +126,16 @@ class Foreground:
         expected = (right - left) * (bottom - top) * self._scale**2
         if sizes.max() < _LEAST_COVER * expected:
             return None
-        found = np.array(
-            [
-                columns.start + body[1].start,
-                rows.start + body[0].start,
-                columns.start + body[1].stop,
-                rows.start + body[0].stop,
-            ],
-            np.float32,
-        ) / np.float32(self._scale)
+        found = self._box_px(
+            slice(rows.start + body[0].start, rows.start + body[0].stop),
+            slice(columns.start + body[1].start, columns.start + body[1].stop),
+        )
         grown = max(found[2] - found[0], found[3] - found[1]) / max(right - left, bottom - top)
         return None if grown > _MOST_GROWTH else found
+
+    def _box_px(self, rows: slice, columns: slice) -> NDArray[np.float32]:
+        edges = np.array([columns.start, rows.start, columns.stop, rows.stop], np.float32)
+        return edges / np.float32(self._scale)
 
     def _cells(self, box_px: NDArray[np.float32]) -> tuple[slice, slice]:
         """Rows and columns of the small picture that a box covers."""

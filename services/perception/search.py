@@ -5,7 +5,7 @@ part of it, undistorted. Around everyone followed there is a look at every pictu
 for newcomers a few times a second, in squares as high as it is, and its small tiles in turn.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import cycle
 
 import numpy as np
@@ -60,17 +60,20 @@ class PersonSearch:
         self._tiles_in_turn: Iterator[Region] | None = cycle(small) if small else None
         self._next_discovery_seconds = -np.inf
 
-    def find(self, frame: Frame, followed: Mapping[int, NDArray[np.float32]]) -> tuple[Boxes, NDArray[np.float32]]:
-        """Look around everyone followed and, when it is time, everywhere.
+    def find(
+        self, frame: Frame, followed: Mapping[int, NDArray[np.float32]], newcomers: Sequence[NDArray[np.float32]] = ()
+    ) -> tuple[Boxes, NDArray[np.float32]]:
+        """Look around everyone followed, where somebody new may be and, when it is time, everywhere.
 
         Args:
             frame: The picture.
             followed: Where each person followed should be, by number.
+            newcomers: What else stands out from the scene.
 
         Returns:
             Boxes (N, 4) and confidences (N,), surest first.
         """
-        regions = self._around(list(followed.values()))
+        regions = self._around([*followed.values(), *newcomers])
         if frame.pts_seconds >= self._next_discovery_seconds - _TIME_ROUNDING_SECONDS:
             self._next_discovery_seconds = frame.pts_seconds + DISCOVERY_SECONDS
             regions += self._overview

@@ -38,6 +38,12 @@ _EXPECTED_IOU = 0.5
 _LEAST_LIKENESS = 0.78
 _OCCLUDED_SECONDS = 0.35
 _LEAST_LIKENESS_OCCLUDED = 0.86
+# Found again by their clothes alone, by how much more alike than anybody else, at how many heights a second (a sprint).
+_LEAST_LIKENESS_ELSEWHERE = 0.93
+_CLEAR_LIKENESS = 0.06
+_TOP_SPEED_HEIGHTS = 3.0
+_JITTER_HEIGHTS = 0.3
+_MOST_GROWTH = 1.6
 # Overlap at which two people may be taken for one, and below which they are apart again.
 _ENTANGLED_COVERAGE = 0.35
 _APART_IOU = 0.15
@@ -151,6 +157,7 @@ class Tracker:
         self._match(recent, unsure, boxes_px, appearances, _LEAST_OVERLAP_UNSURE, matches)
         lying = [t for t in self._unmatched(matches) if seconds - t.detected_seconds < _UNDETECTED_SECONDS]
         self._match(lying, undetected, boxes_px, appearances, _LEAST_OVERLAP_UNSURE, matches)
+        self._find_again(sure, boxes_px, appearances, matches)
         self._entangle(matches, boxes_px)
         ended = self._disentangle(matches, boxes_px, appearances)
 
@@ -225,6 +232,63 @@ class Tracker:
         for row, column in zip(rows.tolist(), columns.tolist(), strict=True):
             if allowed[row, column]:
                 matches[tracks[row].number] = int(candidates[column])
+
+    def _find_again(
+        self,
+        candidates: NDArray[np.intp],
+        boxes_px: Boxes,
+        appearances: Sequence[Histogram | None],
+        matches: dict[int, int],
+    ) -> None:
+        """Give the lost back what their clothes tell: who turned round where they were hidden is not where motion says.
+
+        Also what somebody else was given for want of them. Only within what they could have run since, and only where
+        nobody else may be meant: on neither side is there a second one nearly as alike.
+        """
+        crowded = _crowded(boxes_px)
+        owners = {matches[track.number]: track for track in self._tracks if track.number in matches}
+        free = [
+            index
+            for index in candidates.tolist()
+            if appearances[index] is not None
+            and not crowded[index]
+            and not (
+                # Nobody loses what is where they should be.
+                pairwise_iou(owners[index].motion.box_px[None], boxes_px[index][None])[0, 0] >= _EXPECTED_IOU
+                if index in owners
+                else self._is_double(boxes_px, index, matches)
+            )
+        ]
+        lost = [t for t in self._unmatched(matches) if t.confirmed and t.appearance is not None]
+        if not free or not lost:
+            return
+        alike = np.array([[likeness(t.appearance, appearances[i]) for i in free] for t in self._tracks])
+        rows = [self._tracks.index(track) for track in lost]
+        for row, track in zip(rows, lost, strict=True):
+            column = int(alike[row].argmax())
+            others = np.append(np.delete(alike[:, column], row), np.delete(alike[row], column))
+            if (
+                alike[row, column] >= _LEAST_LIKENESS_ELSEWHERE
+                and alike[row, column] - others.max(initial=0.0) >= _CLEAR_LIKENESS
+                and self._could_reach(track, boxes_px[free[column]])
+            ):
+                if owner := owners.get(free[column]):
+                    del matches[owner.number]
+                matches[track.number] = free[column]
+                assert self._seconds is not None
+                track.motion = BoxMotion.between(
+                    track.last_box_px, boxes_px[free[column]], self._seconds - track.seen_seconds
+                )
+
+    def _could_reach(self, track: _Track, box_px: NDArray[np.float32]) -> bool:
+        """Whether somebody last seen where the track was can be in a box now."""
+        assert self._seconds is not None
+        before, now = track.last_box_px, box_px
+        heights = max(before[3] - before[1], now[3] - now[1])
+        moved = np.hypot(*((now[:2] + now[2:] - before[:2] - before[2:]) / 2)) / heights
+        grown = heights / min(before[3] - before[1], now[3] - now[1])
+        reach = _JITTER_HEIGHTS + _TOP_SPEED_HEIGHTS * (self._seconds - track.seen_seconds)
+        return bool(moved <= reach and grown <= _MOST_GROWTH)
 
     def _entangle(self, matches: dict[int, int], boxes_px: Boxes) -> None:
         """Note who may be taken for whom: they nearly cover one another, or one is found where both should be."""

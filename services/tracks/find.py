@@ -29,7 +29,7 @@ RATE_HZ = 10.0
 # Larger pictures are shrunk to it, so that 8K costs no more memory than full HD.
 LONGEST_SIDE_PX = 1920
 # Part of every bundle's name: raised whenever this code would write another bundle for the same clip and models.
-EVIDENCE_VERSION = 6
+EVIDENCE_VERSION = 7
 
 Progress = Callable[[str, float, float], None]
 """Told clip_id, seconds analysed, seconds in all."""

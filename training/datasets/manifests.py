@@ -1,6 +1,8 @@
 """Reads what training.scenes wrote: which clips, and what is true in them."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 
 import numpy as np
@@ -93,8 +95,12 @@ def _describe(person: _Person, clip: _Clip) -> PersonTruth:
         subject_id=person.subject_id,
         pts_seconds=np.array(frames, np.float64) / clip.fps,
         boxes_px=np.array([person.boxes_px[frame] for frame in frames], np.float32).reshape(-1, 4),
-        happenings=tuple(
-            Happening(Path(clip.file).stem, person.subject_id, action.name, action.start_seconds, action.end_seconds)
-            for action in person.actions
-        ),
+        happenings=tuple(_join(Path(clip.file).stem, person)),
     )
+
+
+def _join(clip: str, person: _Person) -> Iterator[Happening]:
+    """What they do, each as long as it lasts: who turns while walking walks on, though the script has two walks."""
+    for action, parts in groupby(person.actions, key=lambda part: part.name):
+        runs = list(parts)
+        yield Happening(clip, person.subject_id, action, runs[0].start_seconds, runs[-1].end_seconds)

@@ -21,7 +21,8 @@ def picture(*people: np.ndarray, shade: int = 200, seed: int = 0) -> np.ndarray:
 
 
 def watch(foreground: Foreground, *people: np.ndarray, at: float, known: np.ndarray = NOBODY) -> None:
-    foreground.update(Frame(picture(*people, seed=round(at * 10)), at), known)
+    foreground.look(Frame(picture(*people, seed=round(at * 10)), at))
+    foreground.learn(at, known)
 
 
 @pytest.fixture
@@ -67,8 +68,32 @@ def test_what_nobody_stands_behind_becomes_background_soon(foreground: Foregroun
 
 
 def test_when_the_light_goes_on_everything_is_learnt_anew(foreground: Foreground) -> None:
-    foreground.update(Frame(np.full((HEIGHT_PX, WIDTH_PX, 3), 220, np.uint8), 0.1), NOBODY)
+    foreground.look(Frame(np.full((HEIGHT_PX, WIDTH_PX, 3), 220, np.uint8), 0.1))
     assert foreground.find_body(STANDING, NOBODY) is None
+    assert foreground.find_newcomers(NOBODY) == []
+
+
+def test_somebody_new_stands_out_where_nobody_is_known_to_be(foreground: Foreground) -> None:
+    other = np.array([100, 180, 160, 320], np.float32)
+    watch(foreground, STANDING, other, at=0.1)
+    both = foreground.find_newcomers(NOBODY)
+    np.testing.assert_allclose(np.stack(both), np.stack([other, STANDING]), atol=10)
+    (one,) = foreground.find_newcomers(STANDING[None])
+    np.testing.assert_allclose(one, other, atol=10)
+    assert foreground.find_newcomers(np.stack([STANDING, other])) == []
+
+
+def test_neither_an_empty_hall_nor_a_small_thing_is_somebody_new(foreground: Foreground) -> None:
+    watch(foreground, at=0.1)
+    assert foreground.find_newcomers(NOBODY) == []
+    watch(foreground, np.array([350, 300, 365, 315], np.float32), at=0.2)
+    assert foreground.find_newcomers(NOBODY) == []
+
+
+def test_a_crowd_of_newcomers_costs_no_more_than_two(foreground: Foreground) -> None:
+    crowd = [np.array([x, 200, x + 50 + x / 20, 320], np.float32) for x in (20, 140, 260, 380, 500)]
+    watch(foreground, *crowd, at=0.1)
+    np.testing.assert_allclose(np.stack(foreground.find_newcomers(NOBODY)), np.stack([crowd[4], crowd[3]]), atol=10)
 
 
 def test_a_new_scene_starts_empty(foreground: Foreground) -> None:

@@ -64,6 +64,19 @@ def test_everyone_followed_is_looked_at_whole_and_large_in_every_picture() -> No
         )  # fmt: skip
 
 
+def test_where_somebody_new_may_be_is_looked_at_at_once() -> None:
+    looks = Looks([], [])
+    search = PersonSearch(looks, 1280, 720)
+    search.find(frame(0), {})
+    search.find(frame(0.1), {}, [box(600, 200, 700, 460)])
+    ((left, top, right, bottom),) = looks.asked[1]
+    assert left <= 600
+    assert top <= 200
+    assert right >= 700
+    assert bottom >= 460
+    assert 0.29 * (bottom - top) <= 260
+
+
 def test_what_several_looks_found_is_there_once() -> None:
     whole, again, upper = [100, 100, 200, 400], [103, 98, 203, 404], [104, 102, 196, 250]
     search = PersonSearch(Looks([again, whole, upper, [600, 100, 700, 400]], [0.8, 0.9, 0.5, 0.7]), 1280, 720)

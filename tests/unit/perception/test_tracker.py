@@ -11,7 +11,7 @@ from services.perception.tracker import LOST_SECONDS, Followed, Tracker
 Scene = list[tuple[NDArray[np.float32], int]]
 """The people detected in one picture: a box, and which clothes they wear."""
 
-RED, BLUE = 0, 1
+RED, BLUE, RUST = 0, 1, 2
 
 
 def person(x: float, y: float = 200, height: float = 160) -> NDArray[np.float32]:
@@ -20,7 +20,10 @@ def person(x: float, y: float = 200, height: float = 160) -> NDArray[np.float32]
 
 def clothes(colour: int) -> NDArray[np.float32]:
     histogram = np.full(18, 0.01, np.float32)
-    histogram[3 + 6 * colour] = 1
+    histogram[3 + 6 * colour % 12] = 1
+    if colour == RUST:
+        # Not red, and not another colour either.
+        histogram[5] = 0.5
     return histogram / histogram.sum()
 
 
@@ -225,3 +228,41 @@ def test_other_clothes_where_two_stood_close_are_neither_of_them() -> None:
     answers = follow([*scenes, [(person(305), BLUE)]])
     assert number_at(answers[9], 300) is not None
     assert not {one.number for one in answers[10] if one.detected} & {one.number for one in answers[9]}
+
+
+def test_who_turned_round_where_they_were_hidden_is_found_by_their_clothes() -> None:
+    scenes: list[Scene] = [[(person(100 + 25 * k), RED), (person(700), BLUE)] for k in range(10)]
+    # Last seen at 325 px on the way to the right; next at 225 on the way back.
+    scenes += [[(person(700), BLUE)]] * 5 + [[(person(225 - 25 * k), RED), (person(700), BLUE)] for k in range(5)]
+    answers = follow(scenes)
+    assert number_at(answers[-1], 125) == number_at(answers[9], 325)
+
+
+@pytest.mark.parametrize(
+    ("back_at_px", "beside"),
+    [(1100, BLUE), (225, RED)],
+    ids=["nobody runs as fast", "somebody else wears the same"],
+)
+def test_nobody_is_found_by_clothes_where_another_may_be_meant(back_at_px: float, beside: int) -> None:
+    scenes: list[Scene] = [[(person(100 + 25 * k), RED), (person(700), beside)] for k in range(10)]
+    scenes += [[(person(700), beside)]] * 5 + [[(person(back_at_px), RED), (person(700), beside)]] * 3
+    answers = follow(scenes)
+    assert number_at(answers[-1], back_at_px) not in {one.number for one in answers[9]}
+
+
+def test_what_another_was_given_for_want_of_its_owner_is_given_back() -> None:
+    scenes: list[Scene] = [[(person(20 + 40 * k), RED), (person(440), RUST)] for k in range(8)]
+    scenes += [[(person(440), RUST)]] * 6
+    # The runner has turned back unseen, and comes out where the other, now hidden, should be rather than they.
+    scenes += [[(person(400), RED)], [(person(340), RED), (person(440), RUST)]]
+    answers = follow(scenes)
+    runner, other = number_at(answers[7], 300), number_at(answers[7], 440)
+    assert number_at(answers[-2], 400) == runner
+    assert (number_at(answers[-1], 340), number_at(answers[-1], 440)) == (runner, other)
+
+
+def test_nobody_loses_what_is_where_they_should_be() -> None:
+    scenes: list[Scene] = [[(person(20 + 40 * k), RED), (person(440), RUST)] for k in range(8)]
+    scenes += [[(person(440), RUST)]] * 6 + [[(person(440), RED)]] * 3
+    answers = follow(scenes)
+    assert number_at(answers[-1], 440) == number_at(answers[7], 440)
