@@ -5,8 +5,17 @@ import torch
 
 from services.contracts.card import ActionCalibration, Lineage, ModelCard, WindowSpec
 from services.models.engine import load_network
-from training.export import EnginesDisagree, check_parity, describe_weights, export_onnx, spell_out_group_norms
+from training.config import RecurrentParams
+from training.export import (
+    EnginesDisagree,
+    check_parity,
+    describe_weights,
+    export_onnx,
+    export_pixels,
+    spell_out_group_norms,
+)
 from training.networks.action import CnnLstm
+from training.networks.video import make_video_network
 
 WINDOW = WindowSpec(frames=4, rate_hz=10, stride_seconds=0.2, size_px=16, motion=True)
 
@@ -14,7 +23,14 @@ WINDOW = WindowSpec(frames=4, rate_hz=10, stride_seconds=0.2, size_px=16, motion
 @pytest.fixture(scope="module")
 def network():
     torch.manual_seed(0)
-    return CnnLstm(classes=3, size_px=16, channels=(8, 16), lstm_units=8, dropout=0.3).eval()
+    made = CnnLstm(classes=3, size_px=16, channels=(8, 16), lstm_units=8, dropout=0.3)
+    with torch.no_grad():
+        for module in made.modules():
+            if isinstance(module, torch.nn.BatchNorm2d):
+                # As if it had learned: fresh statistics change nothing.
+                module.running_mean.normal_()
+                module.running_var.uniform_(0.5, 2)
+    return made.eval()
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +79,7 @@ def test_an_engine_that_differs_is_refused_by_name(wrong):
         check_parity(expected, [("fast", expected + np.float32(wrong))], 0.01)
 
 
-def test_group_norms_are_spelt_out_alike_and_without_a_reshape(network):
+def test_group_norms_are_spelt_out_alike_and_without_a_reshape():
     norm = torch.nn.GroupNorm(3, 12)
     with torch.no_grad():
         norm.weight.normal_()
@@ -74,8 +90,20 @@ def test_group_norms_are_spelt_out_alike_and_without_a_reshape(network):
     torch.testing.assert_close(spelt(x_NCHW), norm(x_NCHW), rtol=1e-3, atol=1e-3)
     plain = torch.nn.Conv2d(3, 4, 3)
     assert spell_out_group_norms(plain) is plain
+
+
+def operations(content):
+    return {node.op_type for node in onnx.load_from_string(content).graph.node}
+
+
+def test_no_engine_has_to_reorder_what_a_group_norm_reshapes():
+    params = RecurrentParams(channels=(8, 16), units=8, bidirectional=True, reading="attention", dropout=0.3)
+    network = make_video_network("cnn_lstm", params, classes=3, size_px=16)
     assert any(isinstance(module, torch.nn.GroupNorm) for module in network.modules())
+    assert "InstanceNormalization" not in operations(export_pixels(network, WINDOW))
 
 
-def test_no_engine_has_to_reorder_what_a_group_norm_reshapes(content):
-    assert "InstanceNormalization" not in {node.op_type for node in onnx.load_from_string(content).graph.node}
+def test_what_a_batch_norm_learned_is_part_of_the_convolutions(network, content):
+    assert any(isinstance(module, torch.nn.BatchNorm2d) for module in network.modules())
+    assert "Conv" in operations(content)
+    assert "BatchNormalization" not in operations(content)

@@ -6,6 +6,7 @@ Shape legend, at the end of every tensor's name:
 """
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -28,7 +29,8 @@ class CnnLstm(nn.Module):
     ) -> None:
         super().__init__()
         features = 2 * lstm_units
-        self.pictures = FrameCnn(size_px, channels, features)
+        # Its statistics become part of the convolutions when it is exported: nothing is left to compute.
+        self.pictures = FrameCnn(size_px, channels, features, normalise=nn.BatchNorm2d)
         # A layer of its own: five small numbers beside hundreds of features would go unheard.
         self.motion = nn.Linear(MOTION_CHANNELS, features)
         self.join = nn.Sequential(nn.LayerNorm(features), nn.GELU())
@@ -59,17 +61,26 @@ class FrameCnn(nn.Module):
     """(X, 6, H, W) pictures and their changes to (X, C) features; every stage halves the side.
 
     The last stage is read place by place, not averaged: where limbs are in the crop is what an
-    action looks like. GroupNorm rather than BatchNorm: the pictures of a window are near copies, so
-    a batch's statistics are those of few people and unlike the ones met later.
+    action looks like.
     """
 
-    def __init__(self, size_px: int, channels: tuple[int, ...], features: int) -> None:
+    def __init__(
+        self, size_px: int, channels: tuple[int, ...], features: int, *, normalise: Callable[[int], nn.Module]
+    ) -> None:
+        """Weights from scratch, by torch's seed.
+
+        Args:
+            size_px: H and W.
+            channels: Of each stage.
+            features: C.
+            normalise: Makes the normalisation of so many channels.
+        """
         super().__init__()
         stages: list[nn.Module] = []
         for before, after in zip((6, *channels), channels, strict=False):
             stages += [
                 nn.Conv2d(before, after, 3, stride=2, padding=1, bias=False),
-                nn.GroupNorm(max(1, after // 8), after),
+                normalise(after),
                 nn.ReLU(inplace=True),
             ]
         self.stages = nn.Sequential(*stages)

@@ -108,7 +108,8 @@ class RecurrentTrunk(nn.Module):
         """Weights from scratch, by torch's seed."""
         super().__init__()
         features = 2 * params.units
-        self.pictures = FrameCnn(size_px, params.channels, features)
+        # Not by batches: these are of few clips, and the pictures of a clip are near copies.
+        self.pictures = FrameCnn(size_px, params.channels, features, normalise=_normalise_groups)
         cell = nn.LSTM if kind == "cnn_lstm" else nn.GRU
         self.sequence = Sequence(cell, features, params)
 
@@ -177,6 +178,10 @@ def fold_statistics(network: nn.Module) -> nn.Module:
                 holder[place] = fuse_conv_bn_eval(before, following)
                 part[index + 1] = nn.Identity()
     return folded
+
+
+def _normalise_groups(channels: int) -> nn.Module:
+    return nn.GroupNorm(max(1, channels // 8), channels)
 
 
 def _change(x_NCTHW: Tensor) -> Tensor:
