@@ -20,7 +20,7 @@ from rich.table import Column, Table
 
 from services.archive.query import Sighting
 from services.contracts.card import IdentificationCalibration
-from services.contracts.events import Analysis
+from services.contracts.events import Analysis, Event
 from services.contracts.identity import Identity, Threshold
 from services.diagnosis import Check
 from services.gallery.calibration import OperatingPoint
@@ -76,12 +76,13 @@ def describe_identity(identity: Identity, track_id: str) -> str:
 
 def print_events(title: str, analysis: Analysis) -> None:
     """Who did what, from when to when, as a table on stdout."""
+    identities = {report.track.track_id: report.identity for report in analysis.tracks}
     table = Table("who", "did", "from", "to", "identity", "action", title=escape(title), title_justify="left")
     for event in analysis.events:
         similarity, threshold = event.identity.similarity, event.identity.threshold
         table.add_row(
             escape(describe_identity(event.identity, event.track_id)),
-            escape(event.action.name),
+            escape(_describe_deed(event, identities)),
             format_seconds(event.start_seconds),
             format_seconds(event.end_seconds),
             "–" if similarity is None or threshold is None else f"{similarity:.3f} (≥ {threshold:.3f})",
@@ -91,6 +92,14 @@ def print_events(title: str, analysis: Analysis) -> None:
     console.print(table)
     if not analysis.events:
         console.print(f"no events; {len(analysis.tracks)} tracks of people were followed")
+
+
+def _describe_deed(event: Event, identities: Mapping[str, Identity]) -> str:
+    """What was done, and to whom where that is known: by name where the tracks' identities are given."""
+    if event.toward is None:
+        return event.action.name
+    other = event.toward.track_id
+    return f"{event.action.name} → {describe_identity(identities[other], other) if other in identities else other}"
 
 
 def print_subjects(subjects: Iterable[SubjectSummary]) -> None:
@@ -191,7 +200,7 @@ def print_found(found: Iterable[Sighting], *, shown: int | None, names: Mapping[
             f"{event.end_seconds - event.start_seconds:.1f} s",
             escape(event.camera_id or "–"),
             escape(_describe_sighting(sighting, names)),
-            escape(event.action.name),
+            escape(_describe_deed(event, {})),
             escape(sighting.clip.uri.rsplit("/", 1)[-1]),
             event.event_id[:12],
         )

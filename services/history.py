@@ -29,7 +29,7 @@ _LONGEST_KEPT = timedelta(days=14_000)
 CSV_COLUMNS = (
     "event_id", "started_at", "ended_at", "camera_id", "clip", "clip_id", "track_id", "subject_id", "decision",
     "similarity", "threshold", "action", "probability", "behaviour", "start_seconds",
-    "end_seconds",
+    "end_seconds", "toward_track_id",
 )  # fmt: skip
 
 
@@ -80,6 +80,7 @@ def write_csv(found: Iterable[Sighting], _archive: Archive) -> Iterator[str]:
             "action": event.action.name,
             "probability": event.action.probability,
             "behaviour": event.behaviour and event.behaviour.name,
+            "toward_track_id": event.toward and event.toward.track_id,
             "started_at": event.started_at and event.started_at.isoformat(),
             "ended_at": event.ended_at and event.ended_at.isoformat(),
         }

@@ -47,10 +47,16 @@ def find_rule_behaviours(tracks: Sequence[Track], segments: Sequence[ActionSegme
     return sorted(found, key=lambda each: (order[each.track_id], each.start_seconds, each.action.name))
 
 
+def measure_body_px(boxes_px: NDArray[np.float32]) -> float:
+    """The body's length, whether it stands or lies."""
+    sides = boxes_px[:, 2:] - boxes_px[:, :2]
+    return max(float(np.median(sides.max(axis=1))), 1.0)
+
+
 def _loiterings(track: Track) -> Iterator[ActionSegment]:
     """Stays in one place, in order of time, none overlapping another."""
     times, centres = track.pts_seconds, _centres(track.boxes_px)
-    reach = _LOITER_BODIES * _body_px(track.boxes_px)
+    reach = _LOITER_BODIES * measure_body_px(track.boxes_px)
 
     def stay(first: int, last: int) -> ActionSegment | None:
         if times[last] - times[first] < _LOITER_SECONDS:
@@ -115,7 +121,7 @@ def _alarms(by_id: dict[str, Track], run: ActionSegment, alarm: ActionSegment) -
         return True
     box, other_box = _box_at(runner, run.start_seconds), _box_at(other, run.start_seconds)
     apart_px = float(np.abs(_centres(box[None]) - _centres(other_box[None])).max())
-    return apart_px <= _BESIDE_BODIES * _body_px(box[None])
+    return apart_px <= _BESIDE_BODIES * measure_body_px(box[None])
 
 
 def _box_at(track: Track, seconds: float) -> NDArray[np.float32]:
@@ -127,12 +133,6 @@ def _box_at(track: Track, seconds: float) -> NDArray[np.float32]:
 def _centres(boxes_px: NDArray[np.float32]) -> NDArray[np.float64]:
     centres: NDArray[np.float64] = (boxes_px[:, :2] + boxes_px[:, 2:]).astype(np.float64) / 2
     return centres
-
-
-def _body_px(boxes_px: NDArray[np.float32]) -> float:
-    """The body's length, whether it stands or lies."""
-    sides = boxes_px[:, 2:] - boxes_px[:, :2]
-    return max(float(np.median(sides.max(axis=1))), 1.0)
 
 
 def _segment(track_id: str, name: str, probability: float, start_seconds: float, end_seconds: float) -> ActionSegment:

@@ -7,6 +7,7 @@ from itertools import islice
 import numpy as np
 
 from services.action.behaviours import find_rule_behaviours
+from services.action.pushes import point_pushes
 from services.action.segments import WindowProbabilities, find_segments
 from services.contracts.action import ActionResponse, ActionSegment
 from services.contracts.card import ActionCalibration, ModelCard, Task, WindowSpec
@@ -95,7 +96,7 @@ class ActionRecognizer:
 def recognize_actions(
     tracks: TracksResponse, recognizer: ActionRecognizer, behaviour: ActionRecognizer | None = None
 ) -> ActionResponse:
-    """Say what every track does, from when to when, and what that is part of.
+    """Say what every track does, from when to when, whom pushes are done to, and what it all is part of.
 
     Args:
         tracks: The tracks service's answer; its evidence bundle is read, not the clip.
@@ -113,7 +114,7 @@ def recognize_actions(
             for segments, each in zip(found, recognizers, strict=True):
                 segments += each.find_segments(strip)
         followed = [evidence.track(track.track_id) for track in tracks.tracks]
-    actions, learned = found[0], [segment for segments in found[1:] for segment in segments]
+    actions, learned = point_pushes(followed, found[0]), [segment for segments in found[1:] for segment in segments]
     return ActionResponse(
         tracks=tracks,
         segments=tuple(actions),

@@ -13,9 +13,9 @@ from services.archive.moments import EARLIEST_US, from_microseconds, to_microsec
 from services.contracts.errors import BadInput, BadUsage
 from services.sqlite import PATIENCE_SECONDS, name_fault, use_write_ahead_log
 
-NEWEST = "pseudonyms"
+NEWEST = "toward"
 """The version of the tables that this code reads and writes; the last of services.archive.migrations."""
-EARLIER = ("first", "analyses", "behaviours")
+EARLIER = ("first", "analyses", "behaviours", "pseudonyms")
 _WRITING = {"whodid_begin": "BEGIN IMMEDIATE"}
 
 

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from services.archive.moments import EARLIEST_US, from_microseconds, to_microseconds
 from services.archive.tables import ANALYSES, EVENTS, TRACKS
-from services.contracts.action import Action
+from services.contracts.action import Action, Toward
 from services.contracts.clip import ClipRef
 from services.contracts.errors import BadUsage
 from services.contracts.events import Event, Provenance
@@ -143,9 +143,11 @@ def select_by_id(beginning: str) -> sa.Select[Any]:
 
 def read_sighting(row: sa.Row[Any]) -> Sighting:
     """One row of either selection."""
-    runner_up, behaviour = None, None
+    runner_up, behaviour, toward = None, None, None
     if row.behaviour is not None:
         behaviour = Action(name=row.behaviour, probability=row.behaviour_probability)
+    if row.toward_track_id is not None:
+        toward = Toward(track_id=row.toward_track_id, share=row.toward_share)
     if row.runner_up_subject_id is not None:
         runner_up = Candidate(subject_id=row.runner_up_subject_id, similarity=row.runner_up_similarity)
     clip = clip_of(row)
@@ -166,6 +168,7 @@ def read_sighting(row: sa.Row[Any]) -> Sighting:
         end_seconds=row.end_seconds,
         provenance=_provenance(row.provenance),
         behaviour=behaviour,
+        toward=toward,
         pseudonym=row.pseudonym,
         camera_id=clip.camera_id,
         started_at=clip.moment(row.start_seconds),

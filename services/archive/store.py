@@ -339,6 +339,8 @@ def _event_row(event: Event, analysis_no: int, start_us: int, camera_id: str | N
         "end_seconds": event.end_seconds,
         "behaviour": event.behaviour.name if event.behaviour else None,
         "behaviour_probability": event.behaviour.probability if event.behaviour else None,
+        "toward_track_id": event.toward.track_id if event.toward else None,
+        "toward_share": event.toward.share if event.toward else None,
     }
 
 

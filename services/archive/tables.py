@@ -107,6 +107,8 @@ EVENTS = sa.Table(
     sa.Column("behaviour", sa.String),
     sa.Column("behaviour_probability", sa.Double),
     sa.Column("pseudonym", sa.String),
+    sa.Column("toward_track_id", sa.String, comment="Whom it was done to; who that is, stands in tracks."),
+    sa.Column("toward_share", sa.Double),
     postgresql_partition_by="RANGE (at_us)",
 )
 _NAMED = EVENTS.c.subject_id.is_not(None)

@@ -14,6 +14,17 @@ class Action(Message):
     probability: Unit
 
 
+class Toward(Message):
+    """Whom an action is done to: another track of the same clip. Who that is, its own events and report say."""
+
+    track_id: str
+    share: Unit = Field(description="Of the action's time, in which they were the nearest within reach.")
+
+
+def _is_none(value: object) -> bool:
+    return value is None
+
+
 class ActionSegment(Message):
     """One track does one action over the half-open interval [start_seconds, end_seconds)."""
 
@@ -21,6 +32,9 @@ class ActionSegment(Message):
     action: Action
     start_seconds: Seconds
     end_seconds: Seconds = Field(description="Not included.")
+    toward: Toward | None = Field(
+        None, exclude_if=_is_none, description="Of actions done to somebody; left out where nobody surely is meant."
+    )
 
     @model_validator(mode="after")
     def _ends_after_start(self) -> "ActionSegment":

@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import AwareDatetime, Field
 
-from services.contracts.action import Action, ActionResponse
+from services.contracts.action import Action, ActionResponse, Toward
 from services.contracts.clip import ClipRef, ModelRef
 from services.contracts.identity import GalleryRef, Identity, IdentityResponse
 from services.contracts.message import Message, Seconds, Sha256
@@ -60,6 +60,9 @@ class Event(Message):
         None,
         exclude_if=_is_none,
         description="What the action is part of, such as a fight; where no action is named, the same as `action`.",
+    )
+    toward: Toward | None = Field(
+        None, exclude_if=_is_none, description="Whom it was done to, such as who was pushed; another track of the clip."
     )
     pseudonym: str | None = Field(
         None, exclude_if=_is_none, description="Of somebody unknown; given by the archive, and no part of the id."

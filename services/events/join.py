@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from services.contracts.action import Action, ActionResponse, ActionSegment
 from services.contracts.clip import ClipRef
@@ -55,7 +55,13 @@ def join_events(request: EventsRequest, *, graph_sha256: str | None = None) -> A
     )
     said = _say(action.segments, action.behaviours) if isinstance(action, ActionResponse) else []
     events = [
-        _event(tracks.clip, segment, behaviour, identities.get(segment.track_id, nobody), provenance)
+        _event(
+            tracks.clip,
+            _spare_themselves(segment, identities),
+            behaviour,
+            identities.get(segment.track_id, nobody),
+            provenance,
+        )
         for segment, behaviour in sorted(said, key=lambda each: (each[0].start_seconds, each[0].track_id))
     ]
     branches = {"identity": identity, "action": action}
@@ -125,6 +131,15 @@ def _overlap_seconds(one: ActionSegment, other: ActionSegment) -> float:
     return max(0.0, min(one.end_seconds, other.end_seconds) - max(one.start_seconds, other.start_seconds))
 
 
+def _spare_themselves(segment: ActionSegment, identities: Mapping[str, Identity]) -> ActionSegment:
+    """Nobody acts toward themselves: where both tracks were recognised as one person, toward nobody is left out."""
+    if segment.toward is None:
+        return segment
+    who, whom = (identities.get(track_id) for track_id in (segment.track_id, segment.toward.track_id))
+    same = who is not None and whom is not None and who.subject_id is not None and who.subject_id == whom.subject_id
+    return segment.model_copy(update={"toward": None}) if same else segment
+
+
 def identify_event(
     clip_id: str,
     segment: ActionSegment,
@@ -159,6 +174,7 @@ def _event(
         end_seconds=segment.end_seconds,
         provenance=provenance,
         behaviour=behaviour,
+        toward=segment.toward,
         camera_id=clip.camera_id,
         started_at=clip.moment(segment.start_seconds),
         ended_at=clip.moment(segment.end_seconds),

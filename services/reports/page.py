@@ -76,6 +76,7 @@ def render_page(analysis: Analysis, faces: Mapping[str, Face], clip_name: str, *
     span = Span(video.start_seconds, video.end_seconds)
     styles = style_actions(analysis)
     people = gather_people(analysis)
+    person_of = index_by_track(people)
     return environment.get_template("page.html").render(
         analysis=analysis,
         clip_name=clip_name,
@@ -86,12 +87,12 @@ def render_page(analysis: Analysis, faces: Mapping[str, Face], clip_name: str, *
             PersonView(
                 person=person,
                 portrait=_portrait_of(person, faces, show_strangers),
-                deeds=deeds_of(person, analysis),
+                deeds=deeds_of(person, analysis, person_of),
                 lanes=lay_lanes(person, analysis.events, span, styles),
             )
             for person in people
         ],
-        person_of=index_by_track(people),
+        person_of=person_of,
         styles=styles,
         ticks=mark_axis(span),
         explain=explain_identity,

@@ -1,6 +1,6 @@
 """The analysis in plain words: who was seen doing what, from when to when."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from services.contracts.events import Analysis, Event
 from services.reports.people import Person
@@ -57,8 +57,14 @@ def title_of(people: Sequence[Person]) -> str:
     return joined[0].upper() + joined[1:] if not people[0].recognised else joined
 
 
-def deeds_of(person: Person, analysis: Analysis) -> str:
-    """What one person did, as the words after their name: "was walking 0:01.0–0:04.0, then ..."."""
+def deeds_of(person: Person, analysis: Analysis, person_of: Mapping[str, Person]) -> str:
+    """What one person did, as the words after their name: "was walking 0:01.0–0:04.0, then ...".
+
+    Args:
+        person: Who.
+        analysis: Of the clip.
+        person_of: Everyone in it by track id.
+    """
     track_ids = {report.track.track_id for report in person.tracks}
     events = [event for event in analysis.events if event.track_id in track_ids]
     if not events:
@@ -67,14 +73,16 @@ def deeds_of(person: Person, analysis: Analysis) -> str:
         why = "what they did is not known" if "action" in analysis.failures else "doing nothing we name"
         return f"{seen}, {why}."
     longest = sorted(events, key=lambda event: event.start_seconds - event.end_seconds)[:LONGEST_LIST]
-    told = ", then ".join(_tell(event) for event in sorted(longest, key=lambda event: event.start_seconds))
+    told = ", then ".join(_tell(event, person_of) for event in sorted(longest, key=lambda event: event.start_seconds))
     more = len(events) - len(longest)
     rest = f", and {count_of(more, 'event')} more" if more else ""
     return f"was {told}{rest}."
 
 
-def _tell(event: Event) -> str:
-    return f"{describe_action(event.action.name)}{part_of(event)} {format_span(event.start_seconds, event.end_seconds)}"
+def _tell(event: Event, person_of: Mapping[str, Person]) -> str:
+    whom = f" {person_of[event.toward.track_id].name}" if event.toward else ""
+    span = format_span(event.start_seconds, event.end_seconds)
+    return f"{describe_action(event.action.name)}{whom}{part_of(event)} {span}"
 
 
 def part_of(event: Event) -> str:

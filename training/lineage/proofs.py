@@ -51,6 +51,7 @@ def prove_event(event: Event) -> None:
         action=event.action,
         start_seconds=event.start_seconds,
         end_seconds=event.end_seconds,
+        toward=event.toward,
     )
     found = identify_event(event.clip_id, segment, event.identity, event.provenance, event.behaviour)
     if found != event.event_id:

@@ -28,7 +28,7 @@ def test_an_archive_of_the_version_before_keeps_its_events(tmp_path: Path) -> No
         for index in ("events_behaved", "events_pseudonym", "tracks_pseudonym"):
             connection.exec_driver_sql(f"DROP INDEX {index}")
         connection.exec_driver_sql("ALTER TABLE tracks DROP COLUMN pseudonym")
-        for column in ("behaviour", "behaviour_probability", "pseudonym"):
+        for column in ("behaviour", "behaviour_probability", "pseudonym", "toward_track_id", "toward_share"):
             connection.exec_driver_sql(f"ALTER TABLE events DROP COLUMN {column}")
         connection.exec_driver_sql("UPDATE alembic_version SET version_num = 'analyses'")
     archive = Archive(path)

@@ -3,10 +3,10 @@ from datetime import datetime, timedelta, timezone
 
 import pytest
 
-from services.contracts.action import Action, ActionResponse, ActionSegment
+from services.contracts.action import Action, ActionResponse, ActionSegment, Toward
 from services.contracts.clip import ClipRef, ModelRef
 from services.contracts.errors import BadInput, Busy
-from services.contracts.events import EventsRequest, Failure
+from services.contracts.events import Event, EventsRequest, Failure
 from services.contracts.identity import GalleryRef, Identity, IdentityResponse, TrackIdentity
 from services.contracts.tracks import EvidenceRef, TracksResponse, TrackSummary, Video
 from services.events.join import join_events
@@ -171,3 +171,23 @@ def test_the_graph_that_ran_is_part_of_who_said_so_and_of_the_id() -> None:
     assert len({analysis.events[0].event_id for analysis in (before, known, other)}) == 3
     # An event from before graphs were recorded reads, and says, what it always did.
     assert b"graph" not in before.to_json()
+
+
+def test_an_event_says_whom_it_was_done_to_and_its_id_covers_that() -> None:
+    push = part("t1", "push", 1, 4)
+    toward = push.model_copy(update={"toward": Toward(track_id="t2", share=0.9)})
+
+    def told(segment: ActionSegment, identity: IdentityResponse) -> Event:
+        told = actions().model_copy(update={"segments": (segment,)})
+        (event,) = join_events(EventsRequest(identity=identity, action=told)).events
+        return event
+
+    event, plain = told(toward, identities()), told(push, identities())
+    assert event.toward == Toward(track_id="t2", share=0.9)
+    assert event.event_id != plain.event_id
+    assert b"toward" not in plain.to_json()
+    # Two tracks of one person: nobody pushes themselves.
+    ada = identities().identities[0]
+    twins = identities().model_copy(update={"identities": (ada, ada.model_copy(update={"track_id": "t2"}))})
+    assert told(toward, twins).toward is None
+    assert told(toward, twins).event_id == told(push, twins).event_id

@@ -89,7 +89,14 @@ def test_an_artefact_that_is_gone_is_named(machine, artefact, tmp_path):
 
 @pytest.mark.parametrize(
     "change",
-    ["probability = 0.99", "subject_id = 'eve'", "start_seconds = 0.5", "action = 'fall'", "similarity = 0.99"],
+    [
+        "probability = 0.99",
+        "subject_id = 'eve'",
+        "start_seconds = 0.5",
+        "action = 'fall'",
+        "similarity = 0.99",
+        "toward_track_id = 't2', toward_share = 1.0",
+    ],
 )
 def test_a_changed_event_is_named(machine, tmp_path, change):
     copy = tmp_path / "archive.db"

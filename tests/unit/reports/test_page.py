@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from services.console import print_events
+from services.contracts.action import Toward
 from services.contracts.events import Analysis
 from services.perception.frame import Picture
 from services.reports.page import MOST_ROWS, Face, render_page
@@ -100,6 +102,27 @@ def test_confidences_are_told_apart() -> None:
     for told in ("0.71", "0.52", "zoe 0.31", "83 %"):
         assert told in page.text
     assert "0.59" not in page.text  # 0.71 * 0.83
+
+
+def test_whom_a_push_was_done_to_is_told_by_name(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    push = ("push", 1.0, 4.0, 0.9)
+    people = [(match("ana"), 0, 6, [push]), (match("[red]bo[/red]"), 0, 6, [push]), (UNKNOWN, 0, 6, [])]
+    analysis = analysis_of(people)
+    toward = [Toward(track_id=other, share=0.9) for other in ("2", "3")]
+    pushes = [event.model_copy(update={"toward": whom}) for event, whom in zip(analysis.events, toward, strict=True)]
+    analysis = analysis.model_copy(update={"events": tuple(pushes)})
+    page = page_of(analysis)
+    assert "was pushing [red]bo[/red] 0:01.0" in page.text
+    assert "was pushing unknown 0:01.0" in page.text
+    assert "push → [red]bo[/red]" in page.text
+    assert "push → unknown" in page.text
+    monkeypatch.setenv("COLUMNS", "160")
+    print_events("yard.mp4", analysis)
+    table = capsys.readouterr().out
+    assert "push → [red]bo[/red]" in table
+    assert "push → unknown (3)" in table
 
 
 def test_failure_comes_before_everything_it_spoils() -> None:
