@@ -12,6 +12,7 @@ from services.action.segments import WindowProbabilities, find_segments
 from services.contracts.action import ActionResponse, ActionSegment
 from services.contracts.card import ActionCalibration, ModelCard, Task, WindowSpec
 from services.contracts.clip import ModelRef
+from services.contracts.errors import MissingModel
 from services.contracts.tracks import TracksResponse
 from services.models.engine import Network, load_network
 from services.models.store import ModelStore
@@ -40,9 +41,15 @@ class ActionRecognizer:
         """The champion of a task.
 
         Raises:
-            MissingModel: None is installed, or its weights are not the ones the card names.
+            MissingModel: None is installed, or its weights are not the ones the card names; or it names several
+                actions at once, of which no segments are made.
         """
         model = store.champion(task)
+        if model.card.action and model.card.action.thresholds:
+            raise MissingModel(
+                f"{model.card.name} names several at once and is measured, not served: install a network of task "
+                f"{task} that names one at a time in its place (`whodid models install`)"
+            )
         return cls(model.card, load_network(model.card, model.weights_path, device=device))
 
     @property

@@ -96,6 +96,13 @@ class ActionCalibration(Message):
     minimum_seconds: float = Field(ge=0, description="Shorter segments are dropped.")
     unnamed: tuple[str, ...] = Field((), description="Classes that make no segment: nothing of what is looked for.")
     abstain_below: Unit = Field(0.0, description="For whole clips: less sure than this, the answer is 'not sure'.")
+    thresholds: tuple[Unit, ...] = Field(
+        (),
+        description=(
+            "Where classes do not exclude each other: from which probability on each is said. Logits then are of one "
+            "class each (sigmoid). Such a network is measured where it is made, and not served."
+        ),
+    )
 
 
 class Reference(Message):
@@ -154,4 +161,6 @@ class ModelCard(Message):
         missing = [part for part in needed[self.task] if not getattr(self, part) and getattr(self, part) != 0]
         if missing:
             raise ValueError(f"a {self.task} card needs {', '.join(missing)}")
+        if self.action and len(self.action.thresholds) not in {0, len(self.classes)}:
+            raise ValueError(f"{len(self.action.thresholds)} thresholds for {len(self.classes)} classes")
         return self

@@ -17,6 +17,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
+
 from services.contracts.card import Lineage, WindowSpec
 from services.contracts.errors import BadUsage
 from training.clips.checks import validate
@@ -24,16 +26,17 @@ from training.clips.eight_bits import answer_in, export_eight_bits
 from training.clips.fisher import FisherParams
 from training.clips.follower import Follower
 from training.clips.importers import IMPORTERS
-from training.clips.labels import map_labels, read_label_space
+from training.clips.labels import LabelSpace, join_overlaps, map_labels, read_label_space
 from training.clips.learn import (
     PARITY_LIMIT,
-    Learned,
+    Measured,
     check_engines,
     describe_learned,
     learn_codebooks,
     learn_from_clips,
 )
 from training.clips.manifest import LabelledSpan, read_manifest, write_manifest
+from training.clips.overlaps import LearnedOverlaps, calibrate_overlaps, make_logits_mean_chances
 from training.clips.reader import CACHE, StripReader
 from training.clips.video import (
     KEPT,
@@ -42,7 +45,9 @@ from training.clips.video import (
     leave_networks_out,
     make_recipe,
     pretrain,
+    rate_left_out,
     read_clip_strips,
+    train_network,
     window_for,
 )
 from training.clips.views import WINDOWS
@@ -66,8 +71,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
         case "check":
             spans = read_manifest(options.manifest)
             space = read_label_space(options.space)
-            window = WINDOWS[options.task]
-            validate(spans, options.manifest.parent, actions=space.actions, window_seconds=window.duration_seconds)
+            validate(
+                spans,
+                options.manifest.parent,
+                actions=space.actions,
+                window_seconds=WINDOWS[options.task].duration_seconds,
+                exclusive=space.exclusive,
+            )
             sys.stdout.write(f"{len(spans)} spans are sound\n")
         case "pretrain":
             _pretrain(options)
@@ -77,14 +87,22 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _learn(options: argparse.Namespace) -> None:
     spans, space = read_manifest(options.manifest), read_label_space(options.space)
-    recipe = _recipe(options)
+    recipe = _recipe(options, space)
     window = WINDOWS[options.task] if recipe is None else window_for(recipe.params, WINDOWS[options.task])
-    validate(spans, options.manifest.parent, actions=space.actions, window_seconds=window.duration_seconds)
+    validate(
+        spans,
+        options.manifest.parent,
+        actions=space.actions,
+        window_seconds=window.duration_seconds,
+        exclusive=space.exclusive,
+    )
     with StripReader(CACHE / "strips", workers=options.workers) as reader:
         if recipe is None:
             made = _learn_motion(options, spans, space.actions, window, reader)
-        else:
+        elif space.exclusive:
             made = _learn_network(options, spans, space.actions, window, reader, recipe)
+        else:
+            made = _learn_overlaps(options, join_overlaps(spans), space.actions, window, reader, recipe)
         sys.stderr.write(f"clips: {reader.throughput}\n")
     data = ", ".join(sorted({f"{span.source} ({span.licence})" for span in spans}))
     card = describe_learned(
@@ -106,17 +124,17 @@ def _learn(options: argparse.Namespace) -> None:
     parity = check_engines(made.learned, card, options.out / card.weights.file, limit=limit)
     (options.out / "card.json").write_text(card.model_dump_json(indent=2) + "\n")
     facts = {**card.metrics, **made.facts, **{f"parity_{engine}": gap for engine, gap in parity.items()}}
-    sys.stdout.write(json.dumps({**facts, "confusion": made.learned.scores().confusion.tolist()}, indent=2) + "\n")
+    sys.stdout.write(json.dumps(facts, indent=2) + "\n")
 
 
 @dataclass(frozen=True, slots=True)
 class _Made:
     """A network, its file, what it is in a few words, and figures beside those of its card."""
 
-    learned: Learned
+    learned: Measured
     content: bytes
     form: str
-    facts: dict[str, float]
+    facts: dict[str, object]
 
 
 def _learn_motion(
@@ -132,7 +150,8 @@ def _learn_motion(
     sys.stderr.write(f"codebooks: {reader.throughput}\n")
     learned = learn_from_clips(spans, options.manifest.parent, actions, window, codebooks, reader, follow, params)
     content = export_pixels(learned.network, window)
-    return _Made(learned, content, "Motion cuboids, Fisher vector and a linear layer", {})
+    facts: dict[str, object] = {"confusion": learned.scores().confusion.tolist()}
+    return _Made(learned, content, "Motion cuboids, Fisher vector and a linear layer", facts)
 
 
 def _learn_network(
@@ -148,16 +167,50 @@ def _learn_network(
     left_out = leave_networks_out(clips, recipe, folds=options.folds, kept=KEPT)
     network = learn_network(clips, recipe, left_out, kept=KEPT)
     if options.precision == "fp32":
-        return _Made(network, export_pixels(fold_statistics(network.network), window), recipe.name, {})
+        facts: dict[str, object] = {"confusion": left_out.scores().confusion.tolist()}
+        return _Made(network, export_pixels(fold_statistics(network.network), window), recipe.name, facts)
     engine = answer_in(export_eight_bits, window, device="cpu")
     eight = leave_networks_out(clips, recipe, folds=options.folds, kept=KEPT, engine=engine)
-    facts = {"left_out_accuracy_of_float32": left_out.scores().top1}
+    facts = {
+        "left_out_accuracy_of_float32": left_out.scores().top1,
+        "confusion": eight.scores().confusion.tolist(),
+    }
     content = export_eight_bits(network.network, clips.strips, window)
     return _Made(replace(network, left_out=eight), content, f"{recipe.name}, in eight bits", facts)
 
 
-def _recipe(options: argparse.Namespace) -> Recipe | None:
+def _learn_overlaps(
+    options: argparse.Namespace,
+    spans: list[LabelledSpan],
+    actions: tuple[str, ...],
+    window: WindowSpec,
+    reader: StripReader,
+    recipe: Recipe,
+) -> _Made:
+    follow = Follower(CACHE / "evidence")
+    clips = read_clip_strips(spans, options.manifest.parent, actions, window, reader, follow, exclusive=False)
+    logits_NK = rate_left_out(clips, recipe, folds=options.folds, kept=KEPT)
+    left_out = calibrate_overlaps(logits_NK, clips.actions.astype(bool), clips.groups, spans, actions)
+    network = train_network(clips, np.arange(len(spans)), recipe, kept=KEPT)
+    learned = LearnedOverlaps(network=make_logits_mean_chances(network, left_out), left_out=left_out)
+    scores = left_out.scores()
+    facts: dict[str, object] = {
+        "said": {
+            action: {"precision": _or_none(precision), "recall": _or_none(recall)}
+            for action, precision, recall in zip(actions, scores.precision, scores.recall, strict=True)
+        }
+    }
+    return _Made(learned, export_pixels(fold_statistics(network), window), f"{recipe.name}; actions overlap", facts)
+
+
+def _or_none(value: float) -> float | None:
+    return float(value) if math.isfinite(value) else None
+
+
+def _recipe(options: argparse.Namespace, space: LabelSpace) -> Recipe | None:
     """How a network is trained; None where nothing is trained but a linear layer."""
+    if not space.exclusive and (options.network == "fisher" or options.precision != "fp32"):
+        raise BadUsage(f"the actions of {space.name} overlap: --network {', '.join(VIDEO_KINDS)} learn such, in fp32")
     if options.network == "fisher":
         if options.precision != "fp32":
             raise BadUsage("fisher has next to no products to compute in eight bits: leave out --precision")

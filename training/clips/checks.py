@@ -20,6 +20,7 @@ def validate(
     *,
     actions: Sequence[str],
     window_seconds: float,
+    exclusive: bool = True,
     sides: Mapping[str, Sequence[str]] | None = None,
 ) -> None:
     """Refuse a manifest that would teach or measure something else than it says.
@@ -32,15 +33,23 @@ def validate(
         folder: Clips are relative to it.
         actions: Of the label space.
         window_seconds: Length of what a network sees.
+        exclusive: Whether the label space allows one action at a time.
         sides: Names of sides to the groups on them.
 
     Raises:
-        BadInput: A group on two sides or on none; a missing file; an action nobody listed; boxes that are not
-            shares of the picture; a time outside the clip; a span shorter than half a window. Says which rows.
+        BadInput: A group on two sides or on none; a missing file; an action nobody listed; several where they exclude
+            each other; boxes that are not shares of the picture; a time outside the clip; a span shorter than half a
+            window. Says which rows.
     """
     faults = list(find_leaks(spans, sides or {}))
     lengths = _Lengths(folder)
     for row, span in enumerate(spans, start=1):
+        if exclusive and len(span.actions) > 1:
+            several = " and ".join(span.actions)
+            faults.append(
+                f"row {row} ({span.clip}): {several} at once, in a label space of actions that exclude each other; "
+                "it may say `exclusive = false`"
+            )
         faults += [f"row {row} ({span.clip}): {fault}" for fault in _faults_of(span, actions, window_seconds, lengths)]
     if faults:
         raise BadInput(f"{len(faults)} fault(s) in the manifest: {describe(faults)}")

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -13,7 +14,7 @@ from services.contracts.card import ActionCalibration, Lineage, ModelCard, Refer
 from services.models.engine import load_network
 from services.perception.decode import decode
 from services.perception.evidence import Strip
-from services.perception.surroundings import cut_surroundings
+from services.perception.surroundings import cut_surroundings, square_of_surroundings
 from training.clips.fisher import CuboidPool, FisherParams, RatedViews, calibrate_left_out, embed_motion
 from training.clips.manifest import LabelledSpan
 from training.clips.reader import StripReader, StripRequest
@@ -77,6 +78,23 @@ def calibrate(logits_NK: NDArray[np.float64], actions_N: NDArray[np.int64], grou
     )
 
 
+class Measured(Protocol):
+    """A learned network that can fill its card."""
+
+    @property
+    def network(self) -> nn.Module:
+        """Reads uint8 windows (W, T, S, S, 3), answers logits (W, K)."""
+
+    def calibration(self, actions: Sequence[str], unnamed: Sequence[str]) -> ActionCalibration:
+        """What its logits mean; `unnamed` actions make no segment."""
+
+    def reference(self) -> Reference:
+        """How sure it was on groups it never met."""
+
+    def measures(self, actions: Sequence[str]) -> dict[str, float]:
+        """Left-out figures."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Learned:
     """A network and what was measured without leaks.
@@ -104,6 +122,47 @@ class Learned:
         probabilities_PK = softmax(self.people_logits, self.left_out.temperature)
         clips = self.people_clips
         return score_answers(probabilities_PK, self.left_out.actions[clips], self.left_out.groups[clips])
+
+    def calibration(self, actions: Sequence[str], unnamed: Sequence[str]) -> ActionCalibration:
+        """One temperature for all, and when a segment opens."""
+        enter = choose_enter(self, [actions.index(each) for each in unnamed])
+        return ActionCalibration(
+            temperature=self.left_out.temperature,
+            enter_probability=enter,
+            leave_probability=round(enter - 0.25, 2),
+            minimum_seconds=_MINIMUM_SECONDS,
+            unnamed=tuple(unnamed),
+            abstain_below=abstention_threshold(self.left_out.probabilities, _ABSTAINING_SHARE),
+        )
+
+    def reference(self) -> Reference:
+        """Of the likeliest action."""
+        return spread(self.left_out.probabilities.max(axis=1))
+
+    def measures(self, actions: Sequence[str]) -> dict[str, float]:
+        """Of clips, and of people as they are served; no action has a figure of its own."""
+        del actions
+        scores, people = self.scores(), self.people_scores()
+        metrics = {
+            "clips": float(len(self.left_out.actions)),
+            "groups": float(len(np.unique(self.left_out.groups))),
+            "left_out_accuracy": scores.top1,
+            "left_out_accuracy_low": scores.top1_low,
+            "left_out_accuracy_high": scores.top1_high,
+            "left_out_mean_class_accuracy": scores.mean_class,
+            "left_out_auc": scores.auc,
+            "left_out_auc_low": scores.auc_low,
+            "left_out_auc_high": scores.auc_high,
+            "left_out_calibration_error": scores.calibration_error,
+            "left_out_accuracy_of_surest_nine_tenths": scores.top1_of_surest,
+        }
+        if people is not None:
+            metrics |= {
+                "people": float(len(self.people_clips)),
+                "left_out_people_accuracy": people.top1,
+                "left_out_people_auc": people.auc,
+            }
+        return metrics
 
 
 def learn_from_clips(
@@ -191,7 +250,7 @@ def learn_codebooks(
 
 
 def describe_learned(
-    learned: Learned,
+    learned: Measured,
     content: bytes,
     name: str,
     task: Task,
@@ -205,7 +264,6 @@ def describe_learned(
 ) -> ModelCard:
     """The card of a network's ONNX file; its metrics hold the left-out figures."""
     weights = describe_weights(content)
-    enter = choose_enter(learned, [actions.index(each) for each in unnamed])
     return ModelCard(
         name=name,
         version=weights.sha256[:12],
@@ -216,16 +274,9 @@ def describe_learned(
         lineage=lineage,
         window=window,
         classes=tuple(actions),
-        action=ActionCalibration(
-            temperature=learned.left_out.temperature,
-            enter_probability=enter,
-            leave_probability=round(enter - 0.25, 2),
-            minimum_seconds=_MINIMUM_SECONDS,
-            unnamed=tuple(unnamed),
-            abstain_below=abstention_threshold(learned.left_out.probabilities, _ABSTAINING_SHARE),
-        ),
-        reference=_refer(learned.left_out.probabilities.max(axis=1)),
-        metrics=_measures(learned),
+        action=learned.calibration(actions, unnamed),
+        reference=learned.reference(),
+        metrics=learned.measures(actions),
     )
 
 
@@ -249,7 +300,7 @@ def choose_enter(learned: Learned, unnamed: Sequence[int]) -> float:
 
 
 def check_engines(
-    learned: Learned, card: ModelCard, weights_path: Path, *, limit: float = PARITY_LIMIT
+    learned: Measured, card: ModelCard, weights_path: Path, *, limit: float = PARITY_LIMIT
 ) -> dict[str, float]:
     """Largest difference of any logit from the trained network's, by engine.
 
@@ -289,7 +340,8 @@ def _views(
 ) -> Iterator[_View]:
     requests, clips = request_squares(spans, folder, window, follow)
     for clip, span in enumerate(spans):
-        for strip in follow(folder / span.clip) if window.view == "surroundings" else ():
+        # Where the set says who is meant, nobody else does it.
+        for strip in follow(folder / span.clip) if window.view == "surroundings" and not span.boxes else ():
             end_seconds = np.inf if span.end_seconds is None else span.end_seconds
             cut = [
                 one.rgb
@@ -305,14 +357,22 @@ def _views(
 def request_squares(
     spans: Sequence[LabelledSpan], folder: Path, window: WindowSpec, follow: FollowPeople
 ) -> tuple[list[StripRequest], list[int]]:
-    """The squares of every clip that a network is shown, and the clip each is of."""
+    """The squares of every clip that a network is shown, and the clip each is of.
+
+    Surroundings of a span with boxes are those of its person alone.
+    """
     requests, clips = [], []
     for clip, span in enumerate(spans):
         path = folder / span.clip
         with decode(path) as decoding:
             width_px, height_px = decoding.clip.width_px, decoding.clip.height_px
-        people = [strip.boxes_px for strip in follow(path)] if window.view == "surroundings" else []
-        for square in choose_squares(width_px, height_px, people):
+        if window.view == "surroundings" and span.boxes:
+            shares_N4 = np.array([box.box for box in span.boxes], np.float32)
+            squares = [square_of_surroundings(shares_N4 * np.array([width_px, height_px] * 2, np.float32))]
+        else:
+            people = [strip.boxes_px for strip in follow(path)] if window.view == "surroundings" else []
+            squares = choose_squares(width_px, height_px, people)
+        for square in squares:
             requests.append(
                 StripRequest(path, span.start_seconds, span.end_seconds, window.rate_hz, window.size_px, square)
             )
@@ -320,31 +380,8 @@ def request_squares(
     return requests, clips
 
 
-def _measures(learned: Learned) -> dict[str, float]:
-    scores, people = learned.scores(), learned.people_scores()
-    metrics = {
-        "clips": float(len(learned.left_out.actions)),
-        "groups": float(len(np.unique(learned.left_out.groups))),
-        "left_out_accuracy": scores.top1,
-        "left_out_accuracy_low": scores.top1_low,
-        "left_out_accuracy_high": scores.top1_high,
-        "left_out_mean_class_accuracy": scores.mean_class,
-        "left_out_auc": scores.auc,
-        "left_out_auc_low": scores.auc_low,
-        "left_out_auc_high": scores.auc_high,
-        "left_out_calibration_error": scores.calibration_error,
-        "left_out_accuracy_of_surest_nine_tenths": scores.top1_of_surest,
-    }
-    if people is not None:
-        metrics |= {
-            "people": float(len(learned.people_clips)),
-            "left_out_people_accuracy": people.top1,
-            "left_out_people_auc": people.auc,
-        }
-    return metrics
-
-
-def _refer(confidence_N: NDArray[np.float64]) -> Reference:
+def spread(confidence_N: NDArray[np.float64]) -> Reference:
+    """How answers were spread, for drift."""
     counts = np.bincount(np.digitize(confidence_N, _REFERENCE_EDGES), minlength=len(_REFERENCE_EDGES) + 1)
     return Reference(
         quantity="probability",

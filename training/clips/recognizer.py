@@ -40,6 +40,11 @@ class ClipRecognizer:
         """Take what is needed; `detectors` only where surroundings are viewed."""
         if card.window is None or card.action is None:
             raise BadInput(f"{card.name} has no window: it does not recognise actions")
+        if card.action.thresholds:
+            raise BadInput(
+                f"{card.name} names several actions at once, and clips of one action each do not measure that: see the "
+                "figures in its card, which `python -m training.clips learn` left there"
+            )
         self.card = card
         self._window, self._temperature = card.window, card.action.temperature
         self._network, self._detectors = network, detectors

@@ -87,9 +87,9 @@ class ClipStrips:
     """Strips of labelled clips.
 
     Attributes:
-        strips: V of them; each has its clip's action.
+        strips: V of them; each has what its clip shows.
         clip_of_strip: (V,) int64; every clip has one.
-        actions: (N,) int64.
+        actions: (N,) int64; where actions overlap (N, K) bool.
         groups: (N,) str.
         classes: K.
         window: What a network is shown of them.
@@ -97,14 +97,30 @@ class ClipStrips:
 
     strips: StripSet
     clip_of_strip: NDArray[np.int64]
-    actions: NDArray[np.int64]
+    actions: NDArray[np.int64] | NDArray[np.bool_]
     groups: NDArray[np.str_]
     classes: int
     window: WindowSpec
 
+    @property
+    def single_actions(self) -> NDArray[np.int64]:
+        """(N,): of clips that show one action each."""
+        return self.actions.astype(np.int64)
+
     def of(self, clips: NDArray[np.int64]) -> StripSet:
         """The strips of some clips."""
         return self.strips.select(np.flatnonzero(np.isin(self.clip_of_strip, clips)))
+
+    def select(self, clips: NDArray[np.int64]) -> "ClipStrips":
+        """Some clips, in ascending order."""
+        shown_V = self.clip_of_strip[np.isin(self.clip_of_strip, clips)]
+        return replace(
+            self,
+            strips=self.of(clips),
+            clip_of_strip=np.searchsorted(clips, shown_V),
+            actions=self.actions[clips],
+            groups=self.groups[clips],
+        )
 
 
 def read_clip_strips(
@@ -114,26 +130,33 @@ def read_clip_strips(
     window: WindowSpec,
     reader: StripReader,
     follow: FollowPeople,
+    *,
+    exclusive: bool = True,
 ) -> ClipStrips:
     """Read every clip's squares once.
 
     Args:
-        spans: One action each, checked.
+        spans: Checked; one action each where they exclude each other.
         folder: Clips are relative to it.
         actions: Of the label space, in the network's order.
         window: What a network is shown; strips hold more pictures than it shows.
         reader: Decodes strips, and finds them again.
         follow: Asked only where surroundings are viewed.
+        exclusive: Whether one action is done at a time.
     """
     finer = window.model_copy(update={"rate_hz": _OVERSAMPLING * window.rate_hz})
     requests, clips = request_squares(spans, folder, finer, follow)
     pictures = list(reader.read(requests))
-    action_N = np.array([actions.index(span.actions[0]) for span in spans])
+    done: NDArray[np.int64] | NDArray[np.bool_]
+    if exclusive:
+        done = np.array([actions.index(span.actions[0]) for span in spans])
+    else:
+        done = np.array([[action in span.actions for action in actions] for span in spans])
     clip_V = np.array(clips)
     return ClipStrips(
-        StripSet(pictures, action_N[clip_V], _OVERSAMPLING),
+        StripSet(pictures, done[clip_V], _OVERSAMPLING),
         clip_V,
-        action_N,
+        done,
         np.array([span.group for span in spans]),
         len(actions),
         window,
@@ -157,29 +180,44 @@ def leave_networks_out(
     folds: int,
     kept: Path,
     engine: Callable[[VideoNetwork, StripSet], Answer] | None = None,
+    dealing: int | None = None,
 ) -> LeftOut:
-    """Rate every clip by a network that met no clip of its group.
+    """What `rate_left_out` gives, as probabilities of actions that exclude each other."""
+    logits_NK = rate_left_out(clips, recipe, folds=folds, kept=kept, engine=engine, dealing=dealing)
+    return calibrate(logits_NK, clips.single_actions, clips.groups)
+
+
+def rate_left_out(
+    clips: ClipStrips,
+    recipe: Recipe,
+    *,
+    folds: int,
+    kept: Path,
+    engine: Callable[[VideoNetwork, StripSet], Answer] | None = None,
+    dealing: int | None = None,
+) -> NDArray[np.float64]:
+    """Logits (N, K) of every clip, by a network that met no clip of its group.
 
     Args:
         clips: To learn from and to rate.
         recipe: How; nothing in it may come from the clips that are left out.
-        folds: Parts the groups are dealt into by the recipe's seed: a training each.
+        folds: Parts the groups are dealt into: a training each.
         kept: Folder of trained networks, by what they were made from; may be deleted at any time.
         engine: Makes what answers of a trained network and the strips it learned from; None asks the network itself.
+        dealing: Decides which groups go together; None is the recipe's seed.
     """
-    names = np.random.default_rng(recipe.params.seed).permutation(np.unique(clips.groups))
+    dealer = np.random.default_rng(recipe.params.seed if dealing is None else dealing)
+    names = dealer.permutation(np.unique(clips.groups))
     if not 2 <= folds <= len(names):
         raise BadInput(f"{folds} folds of {len(names)} groups: there must be at least 2 and no more than groups")
-    logits_VK = np.zeros((len(clips.strips), clips.classes))
+    logits_NK = np.zeros((len(clips.actions), clips.classes))
     for part in range(folds):
         outside_N = np.isin(clips.groups, names[part::folds])
         inside = np.flatnonzero(~outside_N)
         network = train_network(clips, inside, recipe, kept=kept, title=f"fold {part + 1}/{folds}")
         answer = ask(network) if engine is None else engine(network, clips.of(inside))
-        outside_V = np.flatnonzero(outside_N[clips.clip_of_strip])
-        logits_VK[outside_V] = rate_strips(answer, clips.strips.select(outside_V), clips.window)
-    logits_NK = np.stack([logits_VK[clips.clip_of_strip == clip].mean(axis=0) for clip in range(len(clips.actions))])
-    return calibrate(logits_NK, clips.actions, clips.groups)
+        logits_NK[outside_N] = rate_clips(answer, clips.select(np.flatnonzero(outside_N)))
+    return logits_NK
 
 
 def train_network(
@@ -243,6 +281,12 @@ def ask(network: VideoNetwork) -> Answer:
 
     network.eval()
     return answer
+
+
+def rate_clips(answer: Answer, clips: ClipStrips) -> NDArray[np.float64]:
+    """Logits (N, K): for each clip the mean over its strips."""
+    logits_VK = rate_strips(answer, clips.strips, clips.window).astype(np.float64)
+    return np.stack([logits_VK[clips.clip_of_strip == clip].mean(axis=0) for clip in range(len(clips.actions))])
 
 
 def rate_strips(answer: Answer, strips: StripSet, window: WindowSpec) -> NDArray[np.float32]:

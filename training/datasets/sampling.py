@@ -20,6 +20,22 @@ def draw_balanced(action_N: Tensor, generator: torch.Generator) -> Tensor:
     return torch.multinomial(1 / counts_K[action_N], len(action_N), replacement=True, generator=generator)
 
 
+def draw_by_rarest(is_done_NK: Tensor, generator: torch.Generator) -> Tensor:
+    """Draw N rows with replacement where several classes may hold in a row: each as likely as its rarest class is rare.
+
+    Args:
+        is_done_NK: (N, K) bool; every row has one.
+        generator: Its state decides the draw.
+
+    Returns:
+        (N,) int64 rows.
+
+    Source: Gupta et al. 2019, arXiv:1908.03195 (repeat-factor sampling takes a picture's rarest class, too).
+    """
+    rarity_NK = is_done_NK / is_done_NK.sum(dim=0).clamp(min=1)
+    return torch.multinomial(rarity_NK.amax(dim=1), len(is_done_NK), replacement=True, generator=generator)
+
+
 def draw_subjects(class_N: Tensor, subjects: int, pictures: int, generator: torch.Generator) -> Tensor:
     """Order rows so that every `subjects` times `pictures` of them hold that many subjects with as many pictures each.
 

@@ -16,10 +16,10 @@ from torch.nn import functional
 
 from training.config import LearnVideoParams
 from training.datasets.augmentation import augment
-from training.datasets.sampling import draw_balanced
+from training.datasets.sampling import draw_balanced, draw_by_rarest
 from training.fit import Lesson
 from training.networks.video import VideoNetwork
-from training.objectives.classification import focal_loss, imitation_loss, smooth_targets
+from training.objectives.classification import EXCLUSIVE, OVERLAPPING
 
 _VALIDATED_AT_ONCE = 16
 
@@ -30,13 +30,13 @@ class StripSet:
 
     Attributes:
         pictures: (T, S, S, 3) uint8 each.
-        actions: (N,) int64.
+        actions: (N,) int64; where actions overlap (N, K) bool.
         step: Pictures of a strip for each of a window's. With more than one a strip can be played a little slower or
             faster and still show another picture every time.
     """
 
     pictures: Sequence[NDArray[np.uint8]]
-    actions: NDArray[np.int64]
+    actions: NDArray[np.int64] | NDArray[np.bool_]
     step: int
 
     def __len__(self) -> int:
@@ -45,6 +45,16 @@ class StripSet:
     def select(self, rows: NDArray[np.int64]) -> "StripSet":
         """Some of them."""
         return StripSet([self.pictures[row] for row in rows], self.actions[rows], self.step)
+
+    def targets(self, classes: int) -> Tensor:
+        """(N, K) float: one for what is done."""
+        actions = torch.from_numpy(self.actions)
+        return (functional.one_hot(actions, classes) if self.exclusive else actions).float()
+
+    @property
+    def exclusive(self) -> bool:
+        """Whether one action is done at a time."""
+        return self.actions.ndim == 1
 
     def cut(self, rows: Sequence[int], frames: int, speeds: Sequence[float], places: Sequence[float]) -> Tensor:
         """A window of each of some strips: (N, frames, S, S, 3) uint8; a strip's last picture is held.
@@ -92,7 +102,8 @@ class VideoLesson(Lesson):
         self.network = network
         self.register_buffer("epochs_begun", torch.zeros((), dtype=torch.int64))
         self._train, self._validation, self._params, self._classes = train, validation, params, classes
-        self._action_N = torch.from_numpy(train.actions)
+        self._target_NK = train.targets(classes)
+        self._objective = EXCLUSIVE if train.exclusive else OVERLAPPING
         # In a list, so that torch does not take it for a part of the lesson.
         self._teacher = [teacher.eval().requires_grad_(False)] if teacher is not None and params.imitation else []
         if params.clip_value is not None:
@@ -107,8 +118,10 @@ class VideoLesson(Lesson):
         for stage in self._frozen_stages():
             stage.requires_grad_(requires_grad=False)
         self.get_buffer("epochs_begun").add_(1)
+        if self._params.balanced and self._train.exclusive:
+            return draw_balanced(self._target_NK.argmax(dim=1), generator)
         if self._params.balanced:
-            return draw_balanced(self._action_N, generator)
+            return draw_by_rarest(self._target_NK > 0, generator)
         return torch.randperm(len(self._train), generator=generator)
 
     def to(self, *args: Any, **kwargs: Any) -> Self:
@@ -133,22 +146,25 @@ class VideoLesson(Lesson):
         speed_B = params.slowest + (params.fastest - params.slowest) * draw_2B[0]
         rgb_BTHWC = self._train.cut(rows_B.tolist(), params.window.frames, speed_B.tolist(), draw_2B[1].tolist())
         rgb_BTHWC, _ = augment(rgb_BTHWC, torch.zeros(*rgb_BTHWC.shape[:2], 5), params.augmentation, generator)
-        target_BK = functional.one_hot(self._action_N[rows_B], self._classes).float()
+        target_BK = self._target_NK[rows_B]
         if params.mixing != "none":
             rgb_BTHWC, target_BK = mix(rgb_BTHWC, target_BK, params.mixing, params.mixing_alpha, generator)
-        target_BK = smooth_targets(target_BK, params.label_smoothing).to(self.device)
+        target_BK = self._objective.smooth(target_BK, params.label_smoothing).to(self.device)
         with self.autocast(params.precision):
             logits_BK = self.network(rgb_BTHWC.to(self.device))
-        loss = focal_loss(logits_BK.float(), target_BK, params.focus)
+        loss = self._objective.loss(logits_BK.float(), target_BK, params.focus)
         if self._teacher:
             with torch.no_grad():
                 taught_BK = self._teacher[0](rgb_BTHWC.to(self.device)).float()
-            taught = imitation_loss(logits_BK.float(), taught_BK, params.imitation_temperature)
+            taught = self._objective.imitation(logits_BK.float(), taught_BK, params.imitation_temperature)
             loss = (1 - params.imitation) * loss + params.imitation * taught
         return loss
 
     def validate(self) -> dict[str, float]:
-        """Loss and accuracy in the middle of the validation strips; without any, each epoch is better than the last."""
+        """Loss in the middle of the validation strips, and how often what is likeliest is done.
+
+        Without any each epoch is better than the last.
+        """
         if self._validation is None:
             return {"validation_loss": -float(self.get_buffer("epochs_begun"))}
         self.network.eval()
@@ -159,10 +175,10 @@ class VideoLesson(Lesson):
                 ones, halves = [1.0] * len(rows), [0.5] * len(rows)
                 rgb_BTHWC = self._validation.cut(rows, self._params.window.frames, ones, halves)
                 logits.append(self.network(rgb_BTHWC.to(self.device)).float().cpu())
-        logits_NK, truth_N = torch.cat(logits), torch.from_numpy(self._validation.actions)
+        logits_NK, target_NK = torch.cat(logits), self._validation.targets(self._classes)
         return {
-            "validation_loss": functional.cross_entropy(logits_NK, truth_N).item(),
-            "validation_accuracy": (logits_NK.argmax(1) == truth_N).double().mean().item(),
+            "validation_loss": self._objective.loss(logits_NK, target_NK, 0.0).item(),
+            "validation_accuracy": target_NK.gather(1, logits_NK.argmax(1, keepdim=True)).double().mean().item(),
         }
 
     def _frozen_stages(self) -> list[nn.Module]:

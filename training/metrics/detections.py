@@ -1,5 +1,6 @@
 """Ranked detections against the truth: segments in time (ActivityNet's rules), boxes at one instant (AVA's)."""
 
+from collections import defaultdict
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
@@ -99,13 +100,15 @@ def average_precision(
         place: Clip or picture.
         minimum_overlap: Below it a claim is wrong.
     """
+    # AVA has half a million boxes: a claim is held against the truths of its own place alone.
+    truths_at: dict[Hashable, list[int]] = defaultdict(list)
+    for index, truth in enumerate(truths):
+        truths_at[place(truth)].append(index)
     taken: set[int] = set()
     right = []
     for claim in sorted(claims, key=lambda one: -one.probability):
         near = [
-            (overlap(truth, claim), -index)
-            for index, truth in enumerate(truths)
-            if index not in taken and place(truth) == place(claim)
+            (overlap(truths[index], claim), -index) for index in truths_at.get(place(claim), ()) if index not in taken
         ]
         best, index = max(near, default=(0.0, 0))
         right.append(best >= minimum_overlap and bool(near))

@@ -50,6 +50,13 @@ def test_a_fault_is_refused_with_its_row(folder, wrong, message):
     assert "row 1" not in str(caught.value)
 
 
+def test_several_actions_at_once_need_a_label_space_in_which_they_overlap(folder):
+    both = span().model_copy(update={"actions": ("hug", "kick")})
+    check([span(), both], folder, exclusive=False)
+    with pytest.raises(BadInput, match=r"row 2 \(clip.mp4\): hug and kick at once.*exclusive = false"):
+        check([span(), both], folder)
+
+
 def test_a_group_on_two_sides_is_refused(folder):
     with pytest.raises(BadInput, match="g1 is on both sides, train and test"):
         check([span()], folder, sides={"train": ["g1"], "test": ["g1"]})

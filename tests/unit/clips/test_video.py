@@ -13,6 +13,7 @@ from tests.unit.datasets.windows import make_windows
 from training.clips import video
 from training.clips.__main__ import main
 from training.clips.manifest import LabelledSpan
+from training.clips.overlaps import LearnedOverlaps, calibrate_overlaps, make_logits_mean_chances
 from training.clips.reader import StripReader
 from training.clips.video import (
     ClipStrips,
@@ -20,6 +21,7 @@ from training.clips.video import (
     leave_networks_out,
     make_recipe,
     pretrain,
+    rate_left_out,
     rate_strips,
     read_clip_strips,
     train_network,
@@ -73,6 +75,35 @@ def test_groups_never_met_are_told_apart(clips, recipe, tmp_path):
     left_out = leave_networks_out(clips, recipe, folds=5, kept=tmp_path)
     assert left_out.scores().top1 == 1.0
     assert np.allclose(left_out.probabilities.sum(axis=1), 1)
+
+
+@pytest.mark.parametrize("focus", [0.0, 2.0])
+def test_actions_that_overlap_are_named_together_in_groups_never_met(clips, recipe, tmp_path, focus):
+    # Red, blue, both: each clip shows one of the three.
+    shown = np.array([[True, False], [False, True], [True, True]])[np.arange(10) % 3]
+    rng = np.random.default_rng(1)
+    pictures = rng.integers(0, 60, (20, 7, SIDE, SIDE, 3))
+    pictures[..., ::2] += 150 * shown[clips.clip_of_strip][:, None, None, None]
+    strips = StripSet(list(pictures.astype(np.uint8)), shown[clips.clip_of_strip], 2)
+    clips = dataclasses.replace(clips, strips=strips, actions=shown)
+    recipe = dataclasses.replace(recipe, params=recipe.params.model_copy(update={"focus": focus, "epochs": 10}))
+    logits = rate_left_out(clips, recipe, folds=5, kept=tmp_path)
+    assert ((logits > 0) == shown).all()
+    spans = [
+        LabelledSpan(clip="c", actions=("red",), group=group, source="drawn", licence="MIT") for group in clips.groups
+    ]
+    left_out = calibrate_overlaps(logits, shown, clips.groups, spans, ("red", "blue"))
+    assert left_out.scores().mean_ap == left_out.scores().macro_f1 == 1.0
+    assert np.isnan(left_out.frame_map)  # nobody has a box
+    network = train_network(clips, np.arange(10), recipe, kept=tmp_path)
+    windows = np.stack([strip[:5:2] for strip in strips.pictures])
+    before = video.ask(network)(windows)
+    learned = LearnedOverlaps(network=make_logits_mean_chances(network, left_out), left_out=left_out)
+    after = video.ask(network)(windows)
+    assert np.allclose(after, before * left_out.scales + left_out.shifts, atol=1e-4)
+    card = learned.calibration(("red", "blue"), ())
+    assert card.temperature == 1.0
+    assert ((1 / (1 + np.exp(-after)) >= card.thresholds) == shown[clips.clip_of_strip]).mean() > 0.9
 
 
 def test_no_network_learns_from_a_group_it_rates(clips, recipe, tmp_path, monkeypatch):

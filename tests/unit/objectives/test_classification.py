@@ -3,7 +3,14 @@ import math
 import pytest
 import torch
 
-from training.objectives.classification import focal_loss, imitation_loss, smooth_targets
+from training.objectives.classification import (
+    binary_focal_loss,
+    binary_imitation_loss,
+    focal_loss,
+    imitation_loss,
+    smooth_targets,
+    smooth_truths,
+)
 
 LOGITS = torch.tensor([[2.0, -1.0, 0.5], [0.1, 0.2, 3.0]])
 TARGETS = torch.tensor([[1.0, 0.0, 0.0], [0.3, 0.0, 0.7]])
@@ -48,3 +55,31 @@ def test_a_sure_and_right_answer_has_a_finite_gradient():
     logits = torch.tensor([[60.0, -60.0]], requires_grad=True)
     focal_loss(logits, torch.tensor([[1.0, 0.0]]), 0.5).backward()
     assert torch.isfinite(logits.grad).all()
+
+
+@pytest.mark.parametrize("focus", [0.0, 2.0])
+def test_binary_focal_loss_by_slow_loops(focus):
+    slow = 0.0
+    for logits, targets in zip(LOGITS.tolist(), TARGETS.tolist(), strict=True):
+        for logit, target in zip(logits, targets, strict=True):
+            p = 1 / (1 + math.exp(-logit))
+            slow -= target * (1 - p) ** focus * math.log(p) / 2
+            slow -= (1 - target) * p**focus * math.log(1 - p) / 2
+    assert binary_focal_loss(LOGITS, TARGETS, focus).item() == pytest.approx(slow, rel=1e-5)
+    sure = torch.tensor([[90.0, -90.0]], requires_grad=True)
+    binary_focal_loss(sure, torch.tensor([[1.0, 0.0]]), 0.5).backward()
+    assert torch.isfinite(sure.grad).all()
+
+
+def test_binary_distillation_by_slow_loops_is_zero_for_the_teacher_itself():
+    teacher = torch.flip(LOGITS, [1])
+    slow = 0.0
+    for own, taught in zip(LOGITS.flatten().tolist(), teacher.flatten().tolist(), strict=True):
+        p, q = 1 / (1 + math.exp(-own / 3)), 1 / (1 + math.exp(-taught / 3))
+        slow += (q * math.log(q / p) + (1 - q) * math.log((1 - q) / (1 - p))) * 9 / 2
+    assert binary_imitation_loss(LOGITS, teacher, 3.0).item() == pytest.approx(slow, rel=1e-4)
+    assert binary_imitation_loss(LOGITS, LOGITS, 3.0).item() == pytest.approx(0, abs=1e-6)
+
+
+def test_truths_of_their_own_are_smoothed_towards_doubt():
+    assert torch.allclose(smooth_truths(torch.tensor([[1.0, 0.0]]), 0.2), torch.tensor([[0.9, 0.1]]))
