@@ -1,7 +1,7 @@
 """What networks make of real clips of people on groups they never met, and what eight bits take from one of them."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from training.bench.table import Bar, BenchTable, Cell
 from training.clips.eight_bits import answer_in, export_eight_bits, export_float, load_answer
 from training.clips.floors import describe_files, rate_left_out
 from training.clips.follower import Follower
-from training.clips.labels import LabelSpace, read_label_space
+from training.clips.labels import LabelSpace, map_labels, read_label_space
 from training.clips.manifest import LabelledSpan, read_manifest
 from training.clips.reader import CACHE, StripReader
 from training.clips.video import (
@@ -39,7 +39,7 @@ _LEAST_AUC = {"fights": 0.87}
 _MOST_LOST_POINTS = 1.0
 # The engine that serves; see services.models.engine.
 _SERVING = "cpu"
-_COLUMNS = ("network", "top-1", "95 %", "mean class", "F1", "AUC", "95 % of AUC", "ECE", "surest 90 %")
+COLUMNS = ("network", "top-1", "95 %", "mean class", "F1", "AUC", "95 % of AUC", "ECE", "surest 90 %")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,12 +49,12 @@ class ClipSet:
     Attributes:
         name: A shipped label space: interactions or fights.
         manifest: Made by `python -m training.clips import`.
-        epochs: Of trainings; None is as in params.yaml.
+        epochs: Of trainings, by network; the others' are as in params.yaml.
     """
 
     name: str
     manifest: Path
-    epochs: int | None = None
+    epochs: Mapping[VideoKind, int] = field(default_factory=dict)
 
     def read(self) -> tuple[list[LabelledSpan], LabelSpace]:
         """Its rows and its space."""
@@ -71,7 +71,7 @@ def measure_clips(
     rounds: int,
     on_progress: Progress,
 ) -> list[BenchTable]:
-    """Tables of one set: every network from scratch and pre-trained, and eight bits of the last 3D one.
+    """Tables of one set: every network from scratch and pre-trained, and eight bits of the last 3D one, if wanted.
 
     Args:
         given: What is measured on.
@@ -79,23 +79,25 @@ def measure_clips(
         kinds: Of networks.
         pretrained: Folder with a KIND.safetensors of each network that is also to begin with given weights.
         folds: Parts the groups are dealt into.
-        rounds: Of engines.
+        rounds: Of engines; 0 leaves out eight bits.
         on_progress: Told what is measured, how much is done and how much there is.
     """
     spans, space = given.read()
-    recipes = [recipe for kind in kinds for recipe in list_recipes(params, kind, pretrained, given.epochs)]
-    sets = read_sets(given, recipes)
+    recipes = [recipe for kind in kinds for recipe in list_recipes(params, kind, pretrained, given.epochs.get(kind))]
+    sets = [read_clips(given, recipe) for recipe in recipes]
     floor = rate_left_out(
-        describe_files(spans, given.manifest.parent), sets[0].actions, sets[0].groups, seed=params.residual.seed
+        describe_files(spans, given.manifest.parent), sets[0].single_actions, sets[0].groups, seed=params.residual.seed
     )
-    scored = {"the files' size, rate, length and bitrate alone": score_answers(floor, sets[0].actions, sets[0].groups)}
+    scored = {
+        "the files' size, rate, length and bitrate alone": score_answers(floor, sets[0].single_actions, sets[0].groups)
+    }
     for number, (recipe, clips) in enumerate(zip(recipes, sets, strict=True)):
         on_progress(given.name, number, len(recipes))
         scored[recipe.name] = leave_networks_out(clips, recipe, folds=folds, kept=KEPT).scores()
     on_progress(given.name, len(recipes), len(recipes))
     tables = [tabulate_clips(given, recipes, scored, folds, len(space.actions), len(np.unique(sets[0].groups)))]
     residual = [(recipe, clips) for recipe, clips in zip(recipes, sets, strict=True) if recipe.kind in RESIDUAL_KINDS]
-    if residual:
+    if residual and rounds:
         recipe, clips = residual[-1]
         tables.append(measure_eight_bits(given.name, clips, recipe, folds, rounds, on_progress=on_progress))
     return tables
@@ -110,15 +112,24 @@ def list_recipes(
     return [make_recipe(params, kind, pretrained=path, epochs=epochs) for path in found]
 
 
-def read_sets(given: ClipSet, recipes: Sequence[Recipe]) -> list[ClipStrips]:
-    """The clips as each recipe's network is shown them."""
+def read_clips(given: ClipSet, recipe: Recipe, space_name: str | None = None) -> ClipStrips:
+    """The clips as a recipe's network is shown them; their actions as another label space calls them, if named."""
     spans, space = given.read()
-    follow, sets = Follower(CACHE / "evidence"), []
+    if space_name is not None:
+        space = read_label_space(space_name)
+        spans = map_labels(spans, space)
+    window = window_for(recipe.params, WINDOWS[TASK])
     with StripReader(CACHE / "strips") as reader:
-        for recipe in recipes:
-            window = window_for(recipe.params, WINDOWS[TASK])
-            sets.append(read_clip_strips(spans, given.manifest.parent, space.actions, window, reader, follow))
-    return sets
+        return read_clip_strips(
+            spans, given.manifest.parent, space.actions, window, reader, Follower(CACHE / "evidence")
+        )
+
+
+def tell_trainings(recipes: Sequence[Recipe]) -> str:
+    """How long each kind of network was trained, and by which seed."""
+    return "; ".join(
+        sorted({f"{recipe.kind}: {recipe.params.epochs} epochs, seed {recipe.params.seed}" for recipe in recipes})
+    )
 
 
 def tabulate_clips(
@@ -126,9 +137,6 @@ def tabulate_clips(
 ) -> BenchTable:
     """A row for each network, and the bars of the best of them."""
     best_name, best = max(list(scored.items())[1:], key=lambda item: item[1].top1)
-    trainings = "; ".join(
-        sorted({f"{recipe.kind}: {recipe.params.epochs} epochs, seed {recipe.params.seed}" for recipe in recipes})
-    )
     window = recipes[0].params.window
     bars = [_bar(f"{given.name}: top-1 of {best_name}", best.top1, _LEAST_TOP1[given.name])]
     if given.name in _LEAST_AUC:
@@ -139,13 +147,14 @@ def tabulate_clips(
         protocol=(
             f"Groups are dealt into {folds} parts, not left out one by one: every network is trained {folds} times and "
             "rates the clips of the groups it never met. One training each, the last epoch is kept, nothing was tuned "
-            f"on the answers. {trainings}. The files' row is a random forest, one group left out at a time. Networks "
-            f"see {window.frames} pictures at {window.rate_hz:g} Hz, {window.size_px} px, of squares that cover the "
-            "picture; a clip's answer is the mean over squares and windows, calibrated on all other groups. "
-            "Pre-trained: on windows of rendered people. 95 % intervals redraw groups, 1000 times. ECE: 15 bins."
+            f"on the answers. {tell_trainings(recipes)}. The files' row is a random forest, one group left out at a "
+            f"time. Networks see {window.frames} pictures at {window.rate_hz:g} Hz, {window.size_px} px, of squares "
+            "that cover the picture; a clip's answer is the mean over squares and windows, calibrated on all other "
+            "groups. Pre-trained: on windows of rendered people. 95 % intervals redraw groups, 1000 times. ECE: 15 "
+            "bins."
         ),
-        columns=_COLUMNS,
-        rows=tuple(_row(name, scores) for name, scores in scored.items()),
+        columns=COLUMNS,
+        rows=tuple(to_row(name, scores) for name, scores in scored.items()),
         bars=tuple(bars),
         remarks=tuple(
             f"confusion of {name}, truth in rows: {scores.confusion.tolist()}" for name, scores in scored.items()
@@ -212,7 +221,8 @@ def measure_eight_bits(
     )
 
 
-def _row(name: str, scores: AnswerScores) -> tuple[Cell, ...]:
+def to_row(name: str, scores: AnswerScores) -> tuple[Cell, ...]:
+    """Under `COLUMNS`."""
     return (
         name,
         scores.top1,

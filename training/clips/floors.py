@@ -31,7 +31,17 @@ def rate_left_out(
     probabilities_NK = np.zeros((len(actions_N), int(actions_N.max()) + 1))
     for group in np.unique(groups_N):
         outside_N = groups_N == group
-        forest = RandomForestClassifier(300, class_weight="balanced", random_state=seed, n_jobs=1)
-        forest.fit(features_ND[~outside_N], actions_N[~outside_N])
-        probabilities_NK[np.ix_(outside_N, forest.classes_)] = forest.predict_proba(features_ND[outside_N])
+        rated_MK = rate_others(features_ND[~outside_N], actions_N[~outside_N], features_ND[outside_N], seed=seed)
+        probabilities_NK[outside_N, : rated_MK.shape[1]] = rated_MK
     return probabilities_NK
+
+
+def rate_others(
+    features_ND: NDArray[np.float64], actions_N: NDArray[np.int64], others_MD: NDArray[np.float64], *, seed: int
+) -> NDArray[np.float64]:
+    """Probabilities (M, K) of other rows by a random forest that met these; K is the number of actions it met."""
+    forest = RandomForestClassifier(300, class_weight="balanced", random_state=seed, n_jobs=1)
+    forest.fit(features_ND, actions_N)
+    probabilities_MK = np.zeros((len(others_MD), int(actions_N.max()) + 1))
+    probabilities_MK[:, forest.classes_] = forest.predict_proba(others_MD)
+    return probabilities_MK
