@@ -95,6 +95,16 @@ def mean_average_precision(scores_NK: Floats, is_true_NK: NDArray[np.bool_]) -> 
     return float(np.mean([average_precision_score(is_true_NK[:, k], scores_NK[:, k]) for k in present]))
 
 
+def precision_at(scores_N: Floats, is_true_N: NDArray[np.bool_], recalls: tuple[float, ...]) -> list[float]:
+    """The best precision at each recall or above it; some row is true."""
+    order_N = np.argsort(-scores_N, kind="stable")
+    hits_N = np.cumsum(is_true_N[order_N])
+    # Equals cannot be told apart by any threshold: only the last of them is a point of the curve.
+    ends = np.flatnonzero(np.append(np.diff(scores_N[order_N]) != 0, True))
+    precision, recall = hits_N[ends] / (ends + 1), hits_N[ends] / hits_N[-1]
+    return [float(precision[recall >= wanted - 1e-9].max()) for wanted in recalls]
+
+
 def abstention_curve(probabilities_NK: Floats, truth_N: Rows, shares: tuple[float, ...]) -> list[float]:
     """Accuracy of the rest when the least sure share of the answers abstains.
 

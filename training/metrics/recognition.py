@@ -7,8 +7,10 @@ import argparse
 import csv
 import json
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass
+import time
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,6 +27,22 @@ if TYPE_CHECKING:
 
 Floats = NDArray[np.float64]
 Rows = NDArray[np.int64]
+
+_RECALLS = tuple(round(0.1 * step, 1) for step in range(1, 11))
+_ABSTAINING = (0.0, 0.05, 0.1, 0.2, 0.3, 0.5)
+_PERSON_PROTOCOL = (
+    "a clip's answer is the likeliest action by the mean over all windows of the track that moves most (mean absolute "
+    "box motion); a clip in which nobody is followed counts as wrong ('nobody'), and has no part in what is ranked: "
+    "areas, precision at recalls, top 5, calibration and abstaining"
+)
+_CLIP_PROTOCOL = (
+    "a clip's answer is the likeliest action by the mean of logits over all windows of all views (the card says which: "
+    "the scene, or the surroundings of everyone followed, and the scene where nobody is)"
+)
+_COMMON_PROTOCOL = (
+    "intervals: bootstrap over groups, 1000 draws; precision at a recall: the best at that recall or above it; "
+    "seconds: one clip at a time, decoding included, following people too unless their evidence was there already"
+)
 
 
 def softmax(logits_NK: NDArray[np.floating], temperature: float = 1.0) -> Floats:
@@ -81,15 +99,23 @@ def fit_temperature(logits_NK: NDArray[np.floating], truth_N: Rows) -> float:
 
 @dataclass(frozen=True, slots=True)
 class LabelledClip:
-    """A clip in which one action is done; clips of one `group` (a scene, a source) are not independent."""
+    """A clip in which one action is done.
+
+    Attributes:
+        path: The file.
+        action: What is done.
+        group: Clips of one (a scene, a source) are not independent.
+        factors: What else is known of it, such as its source or its light; results are told by each.
+    """
 
     path: Path
     action: str
     group: str
+    factors: Mapping[str, str] = field(default_factory=dict)
 
 
 def read_clips(path: Path) -> list[LabelledClip]:
-    """Read a CSV with the columns clip, action, group; clips lie beside it.
+    """Read a CSV with the columns clip, action, group; clips lie beside it. Any other column is a factor.
 
     Raises:
         BadInput: It is absent or empty, or a column is missing.
@@ -99,10 +125,15 @@ def read_clips(path: Path) -> list[LabelledClip]:
             rows = list(csv.DictReader(file))
     except OSError as error:
         raise BadInput(f"cannot read {path}: {error.strerror}") from error
-    missing = {"clip", "action", "group"} - set(rows[0] if rows else ())
+    needed = {"clip", "action", "group"}
+    missing = needed - set(rows[0] if rows else ())
     if missing:
         raise BadInput(f"{path}: no rows, or no column {', '.join(sorted(missing))}")
-    return [LabelledClip(path.parent / row["clip"], row["action"], row["group"]) for row in rows]
+    factors = [{name: value for name, value in row.items() if name and name not in needed} for row in rows]
+    return [
+        LabelledClip(path.parent / row["clip"], row["action"], row["group"], known)
+        for row, known in zip(rows, factors, strict=True)
+    ]
 
 
 def measure(clips: Sequence[LabelledClip], answers: Sequence[str | None], *, seed: int = 0) -> dict[str, object]:
@@ -115,41 +146,82 @@ def measure(clips: Sequence[LabelledClip], answers: Sequence[str | None], *, see
     for clip, answer in zip(clips, answers, strict=True):
         row = confusion.setdefault(clip.action, {})
         row[answer or "nobody"] = row.get(answer or "nobody", 0) + 1
+    by_action = _by_action(clips, answers)
     return {
         "accuracy": float(right_N.mean()),
         "accuracy_ci95": list(interval),
+        "mean_class_accuracy": float(np.mean([each["recall"] for each in by_action.values()])),
+        "macro_f1": float(np.mean([each["f1"] for each in by_action.values()])),
+        "by_action": by_action,
+        "by_factor": _by_factor(clips, right_N),
         "confusion": confusion,
         "clips": len(clips),
         "groups": len({clip.group for clip in clips}),
-        "protocol": (
-            "a clip's answer is the likeliest action by the mean over all windows of the track that moves most "
-            "(mean absolute box motion); a clip in which nobody is followed counts as wrong ('nobody'); "
-            "interval: bootstrap over groups, 1000 draws"
-        ),
+    }
+
+
+def _by_action(clips: Sequence[LabelledClip], answers: Sequence[str | None]) -> dict[str, dict[str, float]]:
+    """Precision, recall and F1 of each action that is done in some clip; of one never answered precision is 0."""
+    done, said = Counter(clip.action for clip in clips), Counter(answers)
+    right = Counter(clip.action for clip, answer in zip(clips, answers, strict=True) if clip.action == answer)
+    return {
+        action: {
+            "clips": done[action],
+            "precision": right[action] / max(said[action], 1),
+            "recall": right[action] / done[action],
+            "f1": 2 * right[action] / (said[action] + done[action]),
+        }
+        for action in sorted(done)
+    }
+
+
+def _by_factor(clips: Sequence[LabelledClip], right_N: NDArray[np.bool_]) -> dict[str, dict[str, dict[str, float]]]:
+    """Accuracy for every value of every factor."""
+    found: dict[str, dict[str, list[bool]]] = defaultdict(lambda: defaultdict(list))
+    for clip, right in zip(clips, right_N, strict=True):
+        for factor, value in clip.factors.items():
+            found[factor][value].append(bool(right))
+    return {
+        factor: {value: {"clips": len(rights), "accuracy": float(np.mean(rights))} for value, rights in values.items()}
+        for factor, values in found.items()
     }
 
 
 def measure_ratings(
     clips: Sequence[LabelledClip], probabilities_NK: Floats, classes: Sequence[str], *, seed: int = 0
 ) -> dict[str, object]:
-    """What else there is to say of a network that rates whole clips."""
-    from training.metrics.answers import score_answers
+    """What else there is to say where every clip has probabilities."""
+    from training.metrics.answers import abstention_curve, precision_at, score_answers
 
     truth_N = np.array([list(classes).index(clip.action) for clip in clips])
     groups_N = np.array([clip.group for clip in clips])
     scores = score_answers(probabilities_NK, truth_N, groups_N, seed=seed)
     return {
+        "top5_accuracy": scores.top5,
         "auc": scores.auc,
         "auc_ci95": [scores.auc_low, scores.auc_high],
-        "mean_class_accuracy": scores.mean_class,
-        "macro_f1": scores.macro_f1,
+        "mean_average_precision": scores.mean_ap,
+        "precision_at_recall": {
+            action: dict(zip(map(str, _RECALLS), precision_at(rated_N, truth_N == index, _RECALLS), strict=True))
+            for index, (action, rated_N) in enumerate(zip(classes, probabilities_NK.T, strict=True))
+            if (truth_N == index).any()
+        },
         "calibration_error": scores.calibration_error,
         "accuracy_of_surest_nine_tenths": scores.top1_of_surest,
-        "protocol": (
-            "a clip's answer is the likeliest action by the mean of logits over all windows of all views (the card "
-            "says which: the scene, or the surroundings of everyone followed, and the scene where nobody is); "
-            "intervals: bootstrap over groups, 1000 draws"
+        "accuracy_by_share_abstaining": dict(
+            zip(map(str, _ABSTAINING), abstention_curve(probabilities_NK, truth_N, _ABSTAINING), strict=True)
         ),
+    }
+
+
+def measure_times(wall_seconds: Sequence[float], processor_seconds: Sequence[float]) -> dict[str, object]:
+    """What a clip's answer cost, file to probabilities."""
+    return {
+        "seconds_a_clip": {
+            "median": float(np.median(wall_seconds)),
+            "p95": float(np.quantile(wall_seconds, 0.95)),
+            "processor_median": float(np.median(processor_seconds)),
+        }
     }
 
 
@@ -166,8 +238,8 @@ def measure_abstention(
     }
 
 
-def answer_clip(clip: Path, detectors: "Detectors", recognizer: "ActionRecognizer", evidence_root: str) -> str | None:
-    """What the person who moves most does, by the mean of their windows; None when nobody is followed."""
+def rate_mover(clip: Path, detectors: "Detectors", recognizer: "ActionRecognizer", evidence_root: str) -> Floats | None:
+    """Probabilities (K,) of what who moves most does, by the mean of their windows; None: nobody is there."""
     from services.client import refer_to_clip
     from services.contracts.tracks import TracksRequest
     from services.perception.evidence import open_evidence
@@ -175,7 +247,7 @@ def answer_clip(clip: Path, detectors: "Detectors", recognizer: "ActionRecognize
     from services.tracks.find import find_tracks
 
     response = find_tracks(TracksRequest(clip=refer_to_clip(clip)), detectors, evidence_root)
-    most, answer = -1.0, None
+    most, rated_K = -1.0, None
     with open_evidence(response.evidence.uri, response.evidence.sha256) as evidence:
         for track_id in evidence.track_ids():
             windows = list(cut_windows(evidence.strip(track_id), recognizer.window))
@@ -184,9 +256,8 @@ def answer_clip(clip: Path, detectors: "Detectors", recognizer: "ActionRecognize
             # The last motion channel is a shape, not a speed.
             activity = float(np.abs([window.motion[:, :-1] for window in windows]).mean())
             if activity > most:
-                mean_K = recognizer.rate_windows(windows).probabilities.mean(axis=0)
-                most, answer = activity, recognizer.card.classes[int(mean_K.argmax())]
-    return answer
+                most, rated_K = activity, recognizer.rate_windows(windows).probabilities.mean(axis=0)
+    return rated_K
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -201,7 +272,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     from training.metrics.models import find_recognizer
 
     parser = argparse.ArgumentParser(prog="training.metrics.recognition", description="Accuracy on labelled clips.")
-    parser.add_argument("--clips", type=Path, required=True, help="CSV: clip,action,group; clips beside it")
+    parser.add_argument(
+        "--clips", type=Path, required=True, help="CSV: clip,action,group and any factors; clips beside it"
+    )
     parser.add_argument(
         "--model",
         required=True,
@@ -217,24 +290,28 @@ def main(arguments: Sequence[str] | None = None) -> None:
     network = load_network(card, weights_path, device=settings.device)
     view = card.window.view if card.window else "person"
     detectors = None if view == "scene" else Detectors.load(ModelStore(settings.models), device=settings.device)
-    answers: list[str | None] = []
-    rated: list[Floats] = []
+    rated: list[Floats | None] = []
+    walls, processors = [], []
     with ProgressBars(unit="clips") as bars:
         for done, clip in enumerate(clips):
             bars.advance_to("clips", done, len(clips))
+            began, began_processor = time.perf_counter(), time.process_time()
             if view == "person" and detectors:
-                recognizer = ActionRecognizer(card, network)
-                answers.append(answer_clip(clip.path, detectors, recognizer, settings.evidence))
+                rated.append(rate_mover(clip.path, detectors, ActionRecognizer(card, network), settings.evidence))
             else:
                 rated.append(ClipRecognizer(card, network, detectors).rate(clip.path, settings.evidence))
-                answers.append(card.classes[int(rated[-1].argmax())])
+            walls.append(time.perf_counter() - began)
+            processors.append(time.process_time() - began_processor)
         bars.advance_to("clips", len(clips), len(clips))
+    assert card.action is not None  # the card's validator
+    answers = [None if rated_K is None else card.classes[int(rated_K.argmax())] for rated_K in rated]
     answer = {"model": f"{card.name}@{card.version}", **measure(clips, answers, seed=options.seed)}
-    if rated:
-        assert card.action is not None  # the card's validator
-        rated_NK = np.stack(rated)
-        answer |= measure_ratings(clips, rated_NK, card.classes, seed=options.seed)
-        answer |= measure_abstention(clips, rated_NK, card.classes, card.action.abstain_below)
+    if somebody := [(clip, rated_K) for clip, rated_K in zip(clips, rated, strict=True) if rated_K is not None]:
+        known, rated_NK = [clip for clip, _ in somebody], np.stack([rated_K for _, rated_K in somebody])
+        answer |= measure_ratings(known, rated_NK, card.classes, seed=options.seed)
+        answer |= measure_abstention(known, rated_NK, card.classes, card.action.abstain_below)
+    answer |= measure_times(walls, processors)
+    answer["protocol"] = f"{_PERSON_PROTOCOL if view == 'person' else _CLIP_PROTOCOL}; {_COMMON_PROTOCOL}"
     if options.json:
         sys.stdout.write(json.dumps(answer, indent=2) + "\n")
     else:

@@ -5,6 +5,7 @@ from training.metrics.answers import (
     abstention_curve,
     abstention_threshold,
     mean_average_precision,
+    precision_at,
     score_answers,
     top_k,
 )
@@ -86,3 +87,10 @@ def test_abstaining_removes_the_least_sure_first():
 def test_the_threshold_leaves_the_stated_share_below():
     threshold = abstention_threshold(PROBABILITIES, 0.1)
     assert np.mean(PROBABILITIES.max(axis=1) < threshold) == pytest.approx(0.1, abs=0.02)
+
+
+def test_precision_at_a_recall_by_slow_loops():
+    scores, is_true = np.round(RNG.random(50), 1), RNG.random(50) < 0.3
+    for wanted, found in zip((0.3, 1.0), precision_at(scores, is_true, (0.3, 1.0)), strict=True):
+        points = [(is_true[scores >= at].sum() / is_true.sum(), is_true[scores >= at].mean()) for at in set(scores)]
+        assert found == pytest.approx(max(precision for recall, precision in points if recall >= wanted))

@@ -12,6 +12,8 @@ from training.metrics.recognition import (
     f1_by_class,
     fit_temperature,
     measure,
+    measure_ratings,
+    measure_times,
     read_clips,
     softmax,
 )
@@ -69,6 +71,9 @@ def test_temperature_of_overconfident_logits_is_found():
 def test_a_list_of_clips_is_read_beside_itself(tmp_path):
     (tmp_path / "clips.csv").write_text("clip,action,group\na/b.mp4,wave,scene1\n")
     assert read_clips(tmp_path / "clips.csv") == [LabelledClip(tmp_path / "a" / "b.mp4", "wave", "scene1")]
+    (tmp_path / "clips.csv").write_text("clip,source,action,group\nb.mp4,ours,wave,scene1\n")
+    (clip,) = read_clips(tmp_path / "clips.csv")
+    assert clip.factors == {"source": "ours"}
 
 
 @pytest.mark.parametrize(("text", "message"), [("clip,action\na,b\n", "group"), ("clip,action,group\n", "no rows")])
@@ -81,6 +86,37 @@ def test_a_malformed_list_of_clips_is_refused(tmp_path, text, message):
 def test_clips_are_counted_by_truth_and_answer_and_an_unanswered_one_is_wrong():
     clips = [LabelledClip(Path(f"{i}.mp4"), action, f"g{i}") for i, action in enumerate(["wave", "wave", "run"])]
     answer = measure(clips, ["wave", None, "wave"])
+    assert answer["by_action"] == {
+        "run": {"clips": 1, "precision": 0.0, "recall": 0.0, "f1": 0.0},
+        "wave": {"clips": 2, "precision": 0.5, "recall": 0.5, "f1": 0.5},
+    }
+    assert answer["mean_class_accuracy"] == answer["macro_f1"] == 0.25
     assert answer["accuracy"] == pytest.approx(1 / 3)
     assert answer["confusion"] == {"wave": {"wave": 1, "nobody": 1}, "run": {"wave": 1}}
     assert answer["groups"] == 3
+
+
+def test_results_are_told_by_every_factor():
+    sources = ["near", "near", "far"]
+    clips = [LabelledClip(Path(f"{i}.mp4"), "wave", f"g{i}", {"distance": source}) for i, source in enumerate(sources)]
+    assert measure(clips, ["wave", "run", "wave"])["by_factor"] == {
+        "distance": {"near": {"clips": 2, "accuracy": 0.5}, "far": {"clips": 1, "accuracy": 1.0}}
+    }
+
+
+def test_ratings_are_ranked_and_the_least_sure_abstain():
+    clips = [LabelledClip(Path(f"{i}.mp4"), action, f"g{i}") for i, action in enumerate(["wave", "run", "wave", "run"])]
+    rated = np.array([[0.9, 0.1], [0.2, 0.8], [0.6, 0.4], [0.7, 0.3]])
+    found = measure_ratings(clips, rated, ["wave", "run"])
+    assert found["top5_accuracy"] == 1.0
+    assert found["precision_at_recall"]["wave"]["0.5"] == 1.0
+    assert found["precision_at_recall"]["wave"]["1.0"] == pytest.approx(2 / 3)
+    assert found["accuracy_by_share_abstaining"]["0.0"] == 0.75
+    assert found["accuracy_by_share_abstaining"]["0.5"] == 1.0
+
+
+def test_times_are_told_by_their_middle_and_their_tail():
+    told = measure_times([1.0, 2.0, 9.0], [0.5, 0.5, 0.5])["seconds_a_clip"]
+    assert told["median"] == 2.0
+    assert 8 < told["p95"] <= 9
+    assert told["processor_median"] == 0.5
