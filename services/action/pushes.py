@@ -51,9 +51,10 @@ def find_pushed(push: ActionSegment, tracks: Sequence[Track], pushes: Sequence[A
     others = [track for track in tracks if track is not pusher]
     if not others or not during_N.any():
         return None
-    times_T, boxes_T4 = pusher.pts_seconds[during_N], pusher.boxes_px[during_N]
+    times_T = pusher.pts_seconds[during_N]
+    boxes_T4 = look_up_boxes(pusher, times_T)
     apart_OT = np.stack([_measure_apart_px(other, pushes, times_T, boxes_T4) for other in others])
-    apart_OT[apart_OT > _REACH_BODIES * measure_body_px(boxes_T4)] = np.inf
+    apart_OT[apart_OT > _REACH_BODIES * measure_body_px(pusher.boxes_px[during_N])] = np.inf
     reached_T = np.isfinite(apart_OT.min(axis=0))
     moments_O = np.bincount(apart_OT.argmin(axis=0)[reached_T], minlength=len(others))
     nearest = int(moments_O.argmax())
@@ -61,29 +62,37 @@ def find_pushed(push: ActionSegment, tracks: Sequence[Track], pushes: Sequence[A
     return Toward(track_id=others[nearest].track_id, share=round(share, 4)) if share >= _LEAST_SHARE else None
 
 
+def look_up_boxes(track: Track, times_T: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Where somebody was at each of some growing times: (T, 4) in pixels, NaN where no picture is near in time."""
+    meanwhile = slice(*np.searchsorted(track.pts_seconds, times_T[[0, -1]] + (-_GAP_SECONDS, _GAP_SECONDS)))
+    seen_M = track.pts_seconds[meanwhile]
+    if not len(seen_M):
+        return np.full((len(times_T), 4), np.nan)
+    gaps_TM = np.abs(seen_M - times_T[:, None])
+    boxes_T4: NDArray[np.float64] = track.boxes_px[meanwhile][gaps_TM.argmin(axis=1)].astype(np.float64)
+    boxes_T4[gaps_TM.min(axis=1) > _GAP_SECONDS] = np.nan
+    return boxes_T4
+
+
 def _measure_apart_px(
-    other: Track, pushes: Sequence[ActionSegment], times_T: NDArray[np.float64], boxes_T4: NDArray[np.float32]
+    other: Track, pushes: Sequence[ActionSegment], times_T: NDArray[np.float64], boxes_T4: NDArray[np.float64]
 ) -> NDArray[np.float64]:
     """(T,): how far apart they stand on the picture's ground; infinite where the other is not seen or is a twin."""
-    meanwhile = slice(*np.searchsorted(other.pts_seconds, times_T[[0, -1]] + (-_GAP_SECONDS, _GAP_SECONDS)))
-    seen_M = other.pts_seconds[meanwhile]
-    if not len(seen_M):
-        return np.full(len(times_T), np.inf)
-    gaps_TM = np.abs(seen_M - times_T[:, None])
-    theirs_T4 = other.boxes_px[meanwhile][gaps_TM.argmin(axis=1)]
-    apart_T: NDArray[np.float64] = np.linalg.norm(_feet(theirs_T4) - _feet(boxes_T4), axis=1)
-    apart_T[gaps_TM.min(axis=1) > _GAP_SECONDS] = np.inf
+    theirs_T4 = look_up_boxes(other, times_T)
+    apart_T: NDArray[np.float64] = np.nan_to_num(
+        np.linalg.norm(find_feet(theirs_T4) - find_feet(boxes_T4), axis=1), nan=np.inf
+    )
     for push in pushes:
         if push.track_id == other.track_id:
-            for moment in np.flatnonzero(_within(times_T, push)):
+            for moment in np.flatnonzero(_within(times_T, push) & np.isfinite(apart_T)):
                 if pairwise_iou(theirs_T4[moment][None], boxes_T4[moment][None])[0, 0] >= _TWIN_IOU:
                     apart_T[moment] = np.inf
     return apart_T
 
 
-def _feet(boxes_px: NDArray[np.float32]) -> NDArray[np.float64]:
+def find_feet(boxes_N4: NDArray[np.float64]) -> NDArray[np.float64]:
     """(N, 2): the middle of the lower edge, which is on the ground whether somebody stands or lies."""
-    feet: NDArray[np.float64] = np.stack([(boxes_px[:, 0] + boxes_px[:, 2]) / 2, boxes_px[:, 3]], axis=1, dtype=float)
+    feet: NDArray[np.float64] = np.stack([(boxes_N4[:, 0] + boxes_N4[:, 2]) / 2, boxes_N4[:, 3]], axis=1)
     return feet
 
 
