@@ -240,10 +240,10 @@ def _bundles_of_clips(folder: str, clip_ids: set[str]) -> Iterator[Path]:
     for path in root.rglob("*.zip"):
         try:
             with zipfile.ZipFile(path) as bundle:
-                clip = json.loads(bundle.read("meta.json")).get("clip") or {}
+                depends_on = json.loads(bundle.read("meta.json")).get("depends_on") or {}
         except (zipfile.BadZipFile, KeyError, ValueError):
             continue
-        if clip.get("clip_id") in clip_ids:
+        if depends_on.get("clip_id") in clip_ids:
             yield path.resolve()
 
 

@@ -24,6 +24,7 @@ from services.gallery.schema import flush_log
 from services.gallery.sealing import name_key
 from services.gallery.store import Gallery
 from services.gallery.strangers import SeenTrack, list_strangers, meet, name_stranger
+from services.perception.recording import EvidenceWriter
 from services.settings import Settings, read_settings
 from tests.unit.archive.histories import analysis_of, named
 from tests.unit.gallery.samples import make_template
@@ -87,10 +88,28 @@ def build(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[str], Ho
     return make
 
 
+def write_bundle_of(clip_id: str, path: Path) -> None:
+    """A bundle that says of which clip it is, as `tracks` writes it."""
+    with EvidenceWriter(path.parent.as_uri(), path.stem) as writer:
+        writer.finish({"depends_on": {"clip_id": clip_id}, "tracks": []})
+
+
 def write_report(folder: Path, analysis: Analysis) -> None:
     (folder / "analysis.json").write_bytes(analysis.to_json())
     (folder / "events.jsonl").write_bytes(b"".join(e.to_json() + b"\n" for e in analysis.events))
     (folder / "annotated.mp4").write_bytes(b"film")
+
+
+def test_bundles_of_clips_that_the_subject_was_enrolled_from_go_though_nobody_was_named_there(
+    build: Callable[[str], House],
+) -> None:
+    house = build("home")
+    evidence = Path(house.settings.evidence)
+    write_bundle_of(make_template("ada-lovelace", 1).source_sha256, evidence / "theirs.zip")
+    write_bundle_of("f" * 64, evidence / "others.zip")
+    (done,) = forget("ada-lovelace", house.settings)
+    assert sorted(path.name for path in evidence.iterdir()) == ["1.zip", "2.zip", "others.zip"]
+    assert done.certificate.counts["evidence_bundles"] == 2
 
 
 def test_everything_of_the_subject_goes_and_everything_of_others_stays(build: Callable[[str], House]) -> None:
