@@ -127,6 +127,7 @@ def _measure_clips(name: str, needed: Sequence[str], options: argparse.Namespace
             params,
             options.networks,
             pretrained=options.pretrained,
+            pretrained_only=options.pretrained_only,
             folds=options.folds,
             rounds=options.rounds,
             on_progress=bars.advance_to,
@@ -153,6 +154,9 @@ def _parser() -> argparse.ArgumentParser:
         parser.add_argument(f"--{name}", type=Path, metavar="MANIFEST", help=f"labelled clips of space {name}")
     parser.add_argument("--networks", nargs="+", choices=VIDEO_KINDS, default=DEFAULT_KINDS, help="for labelled clips")
     parser.add_argument("--pretrained", type=Path, metavar="DIR", help="with NETWORK.safetensors of `clips pretrain`")
+    parser.add_argument(
+        "--pretrained-only", nargs="+", choices=VIDEO_KINDS, default=(), help="too dear to be trained from scratch, too"
+    )
     parser.add_argument(
         "--folds", type=int, default=3, help="the groups of clips are dealt into (default: %(default)s)"
     )

@@ -1,6 +1,6 @@
 """What networks make of real clips of people on groups they never met, and what eight bits take from one of them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -67,6 +67,7 @@ def measure_clips(
     kinds: Sequence[VideoKind] = DEFAULT_KINDS,
     *,
     pretrained: Path | None,
+    pretrained_only: Collection[VideoKind] = (),
     folds: int,
     rounds: int,
     on_progress: Progress,
@@ -78,12 +79,18 @@ def measure_clips(
         params: Recipes.
         kinds: Of networks.
         pretrained: Folder with a KIND.safetensors of each network that is also to begin with given weights.
+        pretrained_only: Networks that are too dear to be trained from scratch as well.
         folds: Parts the groups are dealt into.
         rounds: Of engines; 0 leaves out eight bits.
         on_progress: Told what is measured, how much is done and how much there is.
     """
     spans, space = given.read()
-    recipes = [recipe for kind in kinds for recipe in list_recipes(params, kind, pretrained, given.epochs.get(kind))]
+    recipes = [
+        recipe
+        for kind in kinds
+        for recipe in list_recipes(params, kind, pretrained, given.epochs.get(kind))
+        if recipe.pretrained or kind not in pretrained_only
+    ]
     sets = [read_clips(given, recipe) for recipe in recipes]
     floor = rate_left_out(
         describe_files(spans, given.manifest.parent), sets[0].single_actions, sets[0].groups, seed=params.residual.seed

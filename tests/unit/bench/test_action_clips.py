@@ -40,6 +40,18 @@ def test_every_network_has_a_row_beside_what_files_alone_give_away(params, clips
     assert all(len(row) == len(table.columns) for row in table.rows)
     assert [bar.wanted for bar in table.bars] == [">= 0.8", ">= 0.87"]
     assert "12 real clips, 6 groups, 2 actions" in table.title
+    (fewer,) = measure_clips(
+        given,
+        params,
+        ["cnn_lstm", "cnn_gru"],
+        pretrained=tmp_path,
+        pretrained_only=["cnn_gru"],
+        folds=3,
+        rounds=1,
+        on_progress=silent,
+    )
+    # Nobody gave it weights to begin with.
+    assert [row[0] for row in fewer.rows[1:]] == ["cnn_lstm, from scratch"]
 
 
 def test_the_floor_is_never_called_the_best(params):

@@ -49,7 +49,6 @@ def test_a_pupil_stands_beside_its_equal_alone_for_every_seed(params, sets, tmp_
         "cnn_lstm, from scratch, taught by cnn_gru, from scratch, seed 7",
         "cnn_lstm, from scratch, seed 8",
         "cnn_lstm, from scratch, taught by cnn_gru, from scratch, seed 8",
-        "the teacher: cnn_gru, from scratch",
     ]
     alone, taught = (np.mean([table.rows[first + step][1] for step in (0, 2)]) for first in (0, 1))
     assert f"{100 * (taught - alone):+.1f} points" in table.remarks[0]
