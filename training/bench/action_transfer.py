@@ -68,7 +68,8 @@ def measure_taught(
                 f"The same clips, parts and windows as {given.name} above; {tell_trainings([pupil, teacher])}. A pupil "
                 f"differs from its equal alone in nothing but that {pupil.params.imitation:g} of its loss asks for the "
                 f"answers of the teacher of its part (temperature {pupil.params.imitation_temperature:g}), which met "
-                "the same clips and no other; the teacher's own row is there, too. 95 % intervals redraw groups, 1000 times. ECE: 15 bins."
+                "the same clips and no other; the teacher's own row is there, too. 95 % intervals redraw groups, 1000 "
+                "times. ECE: 15 bins."
             ),
             columns=COLUMNS,
             rows=tuple(rows),
