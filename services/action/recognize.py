@@ -36,20 +36,23 @@ class ActionRecognizer:
     card: ModelCard
     network: Network
 
+    def __post_init__(self) -> None:
+        """Refuse a network that names several actions at once: a softmax over its logits would mean nothing."""
+        if self.card.action and self.card.action.thresholds:
+            raise MissingModel(
+                f"{self.card.name} names several at once and is measured, not served: put a network of task "
+                f"{self.card.task} that names one at a time in its place (`whodid models install`)"
+            )
+
     @classmethod
     def load(cls, store: ModelStore, task: Task = "action", *, device: str) -> "ActionRecognizer":
         """The champion of a task.
 
         Raises:
             MissingModel: None is installed, or its weights are not the ones the card names; or it names several
-                actions at once, of which no segments are made.
+                actions at once.
         """
         model = store.champion(task)
-        if model.card.action and model.card.action.thresholds:
-            raise MissingModel(
-                f"{model.card.name} names several at once and is measured, not served: install a network of task "
-                f"{task} that names one at a time in its place (`whodid models install`)"
-            )
         return cls(model.card, load_network(model.card, model.weights_path, device=device))
 
     @property
