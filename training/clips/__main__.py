@@ -4,6 +4,7 @@
     python -m training.clips check FOLDER/manifest.jsonl --space interactions
     python -m training.clips learn FOLDER/manifest.jsonl --space fights --unlabelled OTHER/manifest.jsonl \\
         --task behaviour --unnamed no_fight --name fights --out build/fights
+    python -m training.clips check AVA/manifest.jsonl --space ava --network r3d_18      # actions that overlap
     python -m training.clips pretrain build/prepare --network r3d_18 --out build/clips/r3d_18.safetensors
     python -m training.clips learn FOLDER/manifest.jsonl --space interactions --task interaction --network r3d_18 \\
         --pretrained build/clips/r3d_18.safetensors --name interactions-r3d --out build/interactions-r3d
@@ -75,7 +76,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 spans,
                 options.manifest.parent,
                 actions=space.actions,
-                window_seconds=WINDOWS[options.task].duration_seconds,
+                window_seconds=_window(options).duration_seconds,
                 exclusive=space.exclusive,
             )
             sys.stdout.write(f"{len(spans)} spans are sound\n")
@@ -88,7 +89,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _learn(options: argparse.Namespace) -> None:
     spans, space = read_manifest(options.manifest), read_label_space(options.space)
     recipe = _recipe(options, space)
-    window = WINDOWS[options.task] if recipe is None else window_for(recipe.params, WINDOWS[options.task])
+    window = _window(options)
     validate(
         spans,
         options.manifest.parent,
@@ -207,6 +208,14 @@ def _or_none(value: float) -> float | None:
     return float(value) if math.isfinite(value) else None
 
 
+def _window(options: argparse.Namespace) -> WindowSpec:
+    """What the network is shown."""
+    viewed = WINDOWS[options.task]
+    if options.network == "fisher":
+        return viewed
+    return window_for(make_recipe(read_config().learn_clips, options.network).params, viewed)
+
+
 def _recipe(options: argparse.Namespace, space: LabelSpace) -> Recipe | None:
     """How a network is trained; None where nothing is trained but a linear layer."""
     if not space.exclusive and (options.network == "fisher" or options.precision != "fp32"):
@@ -240,6 +249,9 @@ def _parser() -> argparse.ArgumentParser:
     for verb in (check, learn):
         verb.add_argument("manifest", type=Path)
         verb.add_argument("--task", choices=WINDOWS, default="behaviour", help="decides what is viewed")
+        verb.add_argument(
+            "--network", choices=("fisher", *VIDEO_KINDS), default="fisher", help="all but fisher are in params.yaml"
+        )
     for verb in (bring, check, learn):
         verb.add_argument("--space", required=True, help="a shipped label space, or a .toml of yours")
     learn.add_argument(
@@ -248,9 +260,6 @@ def _parser() -> argparse.ArgumentParser:
     early = verbs.add_parser("pretrain", help="a network's weights from prepared windows, to begin `learn` with")
     early.add_argument("prepared", type=Path, help="folder with train.npz and validation.npz, as `prepare` leaves them")
     early.add_argument("--each", type=int, default=150, help="windows of each action (default: %(default)s)")
-    learn.add_argument(
-        "--network", choices=("fisher", *VIDEO_KINDS), default="fisher", help="all but fisher are in params.yaml"
-    )
     early.add_argument("--network", choices=VIDEO_KINDS, required=True)
     for verb in (early, learn):
         verb.add_argument("--epochs", type=int, help="of a training; default: as in params.yaml")

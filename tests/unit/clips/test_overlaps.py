@@ -121,6 +121,18 @@ def test_networks_that_cannot_learn_overlaps_say_which_can(learn, more):
         learn(*more)
 
 
+def test_a_span_need_only_be_as_long_as_the_network_that_is_meant_asks(learn, tmp_path, capsys):
+    """A second of AVA is enough for eight pictures at 4 Hz, and too short for two seconds of motion."""
+    lines = [json.loads(line) for line in (tmp_path / "manifest.jsonl").read_text().splitlines()]
+    short = [{**line, "end_seconds": 1.0} for line in lines]
+    (tmp_path / "manifest.jsonl").write_text("".join(json.dumps(line) + "\n" for line in short))
+    check = ["check", "manifest.jsonl", "--space", "space.toml"]
+    main([*check, "--network", "r3d_18"])
+    assert "12 spans are sound" in capsys.readouterr().out
+    with pytest.raises(BadInput, match=r"lasts 1.00 s, less than half a window of 2.1 s"):
+        main(check)
+
+
 def test_a_card_has_a_threshold_for_each_class_or_none():
     card = {
         "name": "n",
