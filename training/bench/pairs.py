@@ -8,6 +8,7 @@ Tracks are kept in --evidence, where `dvc repro prepare` keeps the same ones.
 import argparse
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +26,7 @@ from services.models.store import ModelStore
 from services.perception.evidence import open_evidence
 from services.settings import read_settings
 from services.tracks.find import Detectors, find_tracks
+from training.bench.kept import tell_when
 from training.bench.machine import describe_machine
 from training.bench.table import BenchTable, Cell, print_facts, print_table, write_markdown
 from training.config import read_config
@@ -60,6 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for folder in options.scenes:
         met = _meet_all(folder, recognizer, detectors, options.evidence)
         tables.append(tabulate(folder.name, met, answer(head, met), _say_model(recognizer)))
+    tables[0] = replace(tables[0], remarks=(*tables[0].remarks, tell_when(facts)))
     for table in tables:
         print_table(table, console)
     if options.markdown is not None:
