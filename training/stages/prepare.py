@@ -48,10 +48,11 @@ def main() -> None:
     _, heldout_clips = read_manifest(SCENES / "heldout")
     casts = {clip.path.stem: [person.subject_id for person in clip.people] for clip in training_clips}
     validating = pick_clips(casts, params.validation_share, params.seed)
+    # The longest clips first: whoever is done waits less for the last one.
     sides = {
+        "heldout": heldout_clips,
         "train": [clip for clip in training_clips if clip.path.stem not in validating],
         "validation": [clip for clip in training_clips if clip.path.stem in validating],
-        "heldout": heldout_clips,
     }
     refuse_leak({side: {p.subject_id for clip in clips for p in clip.people} for side, clips in sides.items()})
 
@@ -60,10 +61,11 @@ def main() -> None:
     _load()
     # A process a core, each network on one thread: small networks gain little from more.
     with ProgressBars(unit="clips") as bars, multiprocessing.get_context("spawn").Pool(initializer=_load) as pool:
+        cut = partial(_cut, classes=classes, params=params)
+        cutting = {side: pool.imap(cut, clips) for side, clips in sides.items()}
         for side, clips in sides.items():
             parts = []
-            cut = partial(_cut, classes=classes, params=params)
-            for done, part in enumerate(pool.imap(cut, clips), 1):
+            for done, part in enumerate(cutting[side], 1):
                 parts.append(part)
                 bars.advance_to(side, done, len(clips))
             windows = join_windows(parts)
