@@ -13,7 +13,7 @@ from training.bench.table import BenchTable, Cell
 from training.clips.floors import describe_files, rate_others
 from training.clips.labels import map_labels, read_label_space
 from training.clips.manifest import read_manifest
-from training.clips.video import KEPT, Recipe, ask, leave_networks_out, rate_clips, train_network
+from training.clips.video import KEPT, ask, leave_networks_out, rate_clips, train_network
 from training.config import LearnClipsParams
 from training.metrics.answers import AnswerScores, score_answers
 from training.metrics.intervals import bootstrap_interval
@@ -108,13 +108,13 @@ def measure_crossed(
     space = read_label_space(_SHARED_SPACE)
     directions = [_Direction(one, other) for one in sets.values() for other in sets.values() if one is not other]
     rows: list[tuple[Cell, ...]] = []
-    recipes: dict[str, Recipe] = {}
+    trainings: set[str] = set()
     for number, way in enumerate(directions):
         rows.append(_cross(way, "the files' size, rate, length and bitrate alone", _cross_files(way)))
         for place, kind in enumerate(kinds):
             on_progress("crossed", number * len(kinds) + place, len(directions) * len(kinds))
             recipe = list_recipes(params, kind, pretrained, way.learned.epochs.get(kind))[-1]
-            recipes[f"{way.learned.name}: {tell_trainings([recipe])}"] = recipe
+            trainings.add(f"on {way.learned.name} {tell_trainings([recipe])}")
             met, unmet = (read_clips(given, recipe, _SHARED_SPACE) for given in (way.learned, way.rated))
             network = train_network(met, np.arange(len(met.actions)), recipe, kept=KEPT)
             probabilities_NK = softmax(rate_clips(ask(network), unmet))
@@ -131,8 +131,8 @@ def measure_crossed(
             protocol=(
                 "A network learns from all clips of one set and rates all clips of the other; nothing of the other "
                 "set, neither clips nor answers, chose anything, and probabilities are not calibrated for it. Names "
-                f"are mapped by training/clips/labels/{_SHARED_SPACE}.toml: {mapped}. {'; '.join(sorted(recipes))}. "
-                "One training each. The files' row is a random forest. 95 % intervals redraw groups of the rated set, "
+                f"are mapped by training/clips/labels/{_SHARED_SPACE}.toml: {mapped}. Learned "
+                f"{'; '.join(sorted(trainings))}. One training each. The files' row is a random forest. 95 % intervals redraw groups of the rated set, "
                 "1000 times."
             ),
             columns=_CROSSED_COLUMNS,
