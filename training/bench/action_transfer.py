@@ -132,8 +132,8 @@ def measure_crossed(
                 "A network learns from all clips of one set and rates all clips of the other; nothing of the other "
                 "set, neither clips nor answers, chose anything, and probabilities are not calibrated for it. Names "
                 f"are mapped by training/clips/labels/{_SHARED_SPACE}.toml: {mapped}. Learned "
-                f"{'; '.join(sorted(trainings))}. One training each. The files' row is a random forest. 95 % intervals redraw groups of the rated set, "
-                "1000 times."
+                f"{'; '.join(sorted(trainings))}. One training each. The files' row is a random forest. 95 % "
+                "intervals redraw groups of the rated set, 1000 times."
             ),
             columns=_CROSSED_COLUMNS,
             rows=tuple(rows),
