@@ -28,6 +28,23 @@ def test_origin_names_the_commit_the_data_and_whether_files_changed(tmp_path):
     assert find_origin(tmp_path).git_commit == f"{clean.git_commit}-dirty"
 
 
+def test_what_dvc_itself_writes_between_two_stages_is_no_change(tmp_path):
+    locks = [tmp_path / "dvc.lock", tmp_path / "infra" / "dvc.lock"]
+    code = tmp_path / "infra" / "promote.py"
+    code.parent.mkdir()
+    for file in [*locks, code]:
+        file.write_text("one\n")
+    git(tmp_path, "init")
+    git(tmp_path, "add", ".")
+    git(tmp_path, "commit", "-m", "all")
+    clean = find_origin(tmp_path).git_commit
+    for lock in locks:
+        lock.write_text("two\n")
+    assert find_origin(tmp_path).git_commit == clean
+    code.write_text("two\n")
+    assert find_origin(tmp_path).git_commit == f"{clean}-dirty"
+
+
 @pytest.mark.filterwarnings("ignore")  # MLflow and its ORM warn about themselves
 def test_one_run_over_two_stages_becomes_a_model_version(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
