@@ -113,7 +113,7 @@ def find_origin(root: Path = Path()) -> Origin:
     """Read git, data.dvc and the packages of this process."""
     commit = _git(root, "rev-parse", "HEAD")
     # dvc writes its lock file after every stage: a later stage of the same `dvc repro` is no less clean for it.
-    if commit and _git(root, "status", "--porcelain", "--untracked-files=no", "--", ".", ":(exclude)**/dvc.lock"):
+    if commit and _git(root, "status", "--porcelain", "--untracked-files=no", "--", ".", ":(exclude,glob)**/dvc.lock"):
         commit += "-dirty"
     pin = root / "data.dvc"
     data_md5 = yaml.safe_load(pin.read_text())["outs"][0]["md5"] if pin.is_file() else UNKNOWN
