@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
 from services.perception.appearance import likeness
+from services.perception.crossing import Crossings
 from services.perception.detection import Boxes, pairwise_coverage, pairwise_iou
 from services.perception.motion import BoxMotion
-
-Histogram = NDArray[np.float32]
+from services.perception.tracklet import Histogram, Tracklet, area_px2, overlap, stack_boxes
 
 # Waiting longer (3.5 s) joined more falls to their people, and more people to somebody else's name.
 LOST_SECONDS = 1.6
@@ -28,9 +28,6 @@ _LEFT_SECONDS = 0.5
 _UNDETECTED_SECONDS = 5.0
 _TENTATIVE_SECONDS = 0.45
 _HITS_TO_CONFIRM = 3
-# Boxes are widened by this share of their sides before they are compared: at ten pictures a second a runner's
-# boxes hardly overlap.
-_WIDENING = 0.25
 _LEAST_OVERLAP = 0.15
 _LEAST_OVERLAP_UNSURE = 0.35
 _EXPECTED_IOU = 0.5
@@ -44,21 +41,10 @@ _CLEAR_LIKENESS = 0.06
 _TOP_SPEED_HEIGHTS = 3.0
 _JITTER_HEIGHTS = 0.3
 _MOST_GROWTH = 1.6
-# Overlap at which two people may be taken for one, and below which they are apart again.
-_ENTANGLED_COVERAGE = 0.35
-_APART_IOU = 0.15
-# Two people of one size, one before the other.
-_CROSSING_IOU = 0.4
-# A box that has grown so much since its person was last alone in it, while another is hidden, shows both.
-_SHARED_GROWTH = 1.6
 # Detections that share so much are one person's until they come apart.
 _DOUBLE_COVERAGE = 0.6
-# What the better way to tell two people apart must gain over the other.
-_CLEAR_GAIN = 0.25
-_CLOTHES_WEIGHT = 4.0
 # The same, from one picture to the next: enough to leave the one box of two people to the one it shows.
 _MATCH_CLOTHES_WEIGHT = 2.5
-_APPEARANCE_MEMORY = 0.9
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -82,20 +68,6 @@ class Followed:
     detection: int | None
 
 
-class _Track:
-    def __init__(self, number: int, box_px: NDArray[np.float32], seconds: float) -> None:
-        self.number = number
-        self.motion = BoxMotion(box_px)
-        self.last_box_px = box_px
-        self.seen_seconds = seconds
-        self.detected_seconds = seconds
-        self.hits = 1
-        self.confirmed = False
-        self.appearance: Histogram | None = None
-        # Of the latest box that was certainly theirs alone.
-        self.alone_px2 = _area(box_px)
-
-
 class Tracker:
     """Follows people through one clip."""
 
@@ -109,9 +81,8 @@ class Tracker:
         """
         self._minimum_confidence = minimum_confidence
         self._picture = np.array([[0, 0, width_px, height_px]], np.float32)
-        self._tracks: list[_Track] = []
-        # Pairs that may be taken for one another; by how much motion says they kept their sides, once it is known.
-        self._entangled: dict[tuple[int, int], float | None] = {}
+        self._tracks: list[Tracklet] = []
+        self._crossings = Crossings()
         self._next_number = 0
         self._seconds: float | None = None
         self._pictures = 0
@@ -158,13 +129,13 @@ class Tracker:
         lying = [t for t in self._unmatched(matches) if seconds - t.detected_seconds < _UNDETECTED_SECONDS]
         self._match(lying, undetected, boxes_px, appearances, _LEAST_OVERLAP_UNSURE, matches)
         self._find_again(sure, boxes_px, appearances, matches)
-        self._entangle(matches, boxes_px)
-        ended = self._disentangle(matches, boxes_px, appearances)
+        self._crossings.note(self._tracks, matches, boxes_px)
+        ended = self._crossings.settle(self._tracks, matches, boxes_px, appearances)
 
         self._tracks = [track for track in self._tracks if track.number not in ended]
         matches = {number: index for number, index in matches.items() if number not in ended}
         crowded = _crowded(boxes_px)
-        shared = self._find_shared(matches, boxes_px)
+        shared = self._crossings.find_shared(self._tracks, matches, boxes_px)
         for track in self._tracks:
             if track.number in shared:
                 # Where they are is between the two: nothing to learn a motion from.
@@ -172,14 +143,14 @@ class Tracker:
             elif track.number in matches:
                 index = matches[track.number]
                 self._carry_on(track, boxes_px[index], float(confidences[index]))
-                if not any(track.number in pair for pair in self._entangled):
-                    track.alone_px2 = _area(boxes_px[index])
+                if not self._crossings.involve(track.number):
+                    track.alone_px2 = area_px2(boxes_px[index])
                     if not crowded[index]:
-                        track.appearance = _blend(track.appearance, appearances[index])
+                        track.see_clothes(appearances[index])
         self._tracks = [track for track in self._tracks if self._lives(track)]
         for index in sure.tolist():
             if index not in matches.values() and not self._is_double(boxes_px, index, matches):
-                track = _Track(self._next_number, boxes_px[index], seconds)
+                track = Tracklet(self._next_number, boxes_px[index], seconds)
                 track.appearance = None if crowded[index] else appearances[index]
                 self._next_number += 1
                 self._tracks.append(track)
@@ -199,7 +170,7 @@ class Tracker:
 
     def _match(
         self,
-        tracks: Sequence[_Track],
+        tracks: Sequence[Tracklet],
         candidates: NDArray[np.intp],
         boxes_px: Boxes,
         appearances: Sequence[Histogram | None],
@@ -210,12 +181,12 @@ class Tracker:
         if not tracks or not len(candidates):
             return
         # Whoever is where one person alone should be is that person, however they have turned.
-        expected = pairwise_iou(self._boxes(tracks), boxes_px[candidates]) >= _EXPECTED_IOU
-        alone = (_overlap(self._boxes(self._tracks), boxes_px[candidates]) >= _LEAST_OVERLAP).sum(axis=0) == 1
+        expected = pairwise_iou(stack_boxes(tracks), boxes_px[candidates]) >= _EXPECTED_IOU
+        alone = (overlap(stack_boxes(self._tracks), boxes_px[candidates]) >= _LEAST_OVERLAP).sum(axis=0) == 1
         affinity = np.maximum(
-            _overlap(self._boxes(tracks), boxes_px[candidates]),
+            overlap(stack_boxes(tracks), boxes_px[candidates]),
             # Someone who stopped behind an obstacle comes out where they went in.
-            0.9 * _overlap(np.stack([t.last_box_px for t in tracks]), boxes_px[candidates]),
+            0.9 * overlap(np.stack([t.last_box_px for t in tracks]), boxes_px[candidates]),
         )
         allowed = affinity >= least_overlap
         for row, track in enumerate(tracks):
@@ -280,7 +251,7 @@ class Tracker:
                     track.last_box_px, boxes_px[free[column]], self._seconds - track.seen_seconds
                 )
 
-    def _could_reach(self, track: _Track, box_px: NDArray[np.float32]) -> bool:
+    def _could_reach(self, track: Tracklet, box_px: NDArray[np.float32]) -> bool:
         """Whether somebody last seen where the track was can be in a box now."""
         assert self._seconds is not None
         before, now = track.last_box_px, box_px
@@ -290,68 +261,7 @@ class Tracker:
         reach = _JITTER_HEIGHTS + _TOP_SPEED_HEIGHTS * (self._seconds - track.seen_seconds)
         return bool(moved <= reach and grown <= _MOST_GROWTH)
 
-    def _entangle(self, matches: dict[int, int], boxes_px: Boxes) -> None:
-        """Note who may be taken for whom: they nearly cover one another, or one is found where both should be."""
-        confirmed = [track for track in self._tracks if track.confirmed]
-        if len(confirmed) < 2:
-            return
-        boxes = np.stack([boxes_px[matches[t.number]] if t.number in matches else t.motion.box_px for t in confirmed])
-        covered, ious = pairwise_coverage(boxes, boxes), pairwise_iou(boxes, boxes)
-        for row, hidden in enumerate(confirmed):
-            for column, other in enumerate(confirmed):
-                pair = (min(hidden.number, other.number), max(hidden.number, other.number))
-                if row != column and hidden.number not in matches and covered[row, column] > _ENTANGLED_COVERAGE:
-                    self._entangled[pair] = None
-                elif row < column and ious[row, column] > _CROSSING_IOU:
-                    self._entangled.setdefault(pair, None)
-
-    def _find_shared(self, matches: dict[int, int], boxes_px: Boxes) -> set[int]:
-        """Tracks whose detection holds somebody else, too: it says where they are, and not what either of them does."""
-        by_number = {track.number: track for track in self._tracks}
-        shared = set()
-        for pair in self._entangled:
-            for seen, hidden in (pair, pair[::-1]):
-                if (
-                    seen in matches
-                    and hidden in by_number
-                    and hidden not in matches
-                    and _area(boxes_px[matches[seen]]) > _SHARED_GROWTH * by_number[seen].alone_px2
-                ):
-                    shared.add(seen)
-        return shared
-
-    def _disentangle(
-        self, matches: dict[int, int], boxes_px: Boxes, appearances: Sequence[Histogram | None]
-    ) -> set[int]:
-        """Decide who is who among people who come apart; amends `matches`, gives the tracks that must end."""
-        by_number = {track.number: track for track in self._tracks}
-        ended: set[int] = set()
-        for (first, second), kept_gain in sorted(self._entangled.items(), key=lambda item: item[0]):
-            if first not in by_number or second not in by_number:
-                del self._entangled[first, second]
-                continue
-            if first not in matches or second not in matches:
-                continue
-            one, other = by_number[first], by_number[second]
-            pair = [matches[first], matches[second]]
-            gain = kept_gain
-            if gain is None:
-                # Asked when both are first seen again: later, motion repeats whatever was assumed here.
-                gain = _gain(_overlap(self._boxes([one, other]), boxes_px[pair]))
-                self._entangled[first, second] = gain
-            if pairwise_iou(boxes_px[pair[:1]], boxes_px[pair[1:]])[0, 0] > _APART_IOU:
-                continue
-            del self._entangled[first, second]
-            alike = np.array([[likeness(t.appearance, appearances[i]) for i in pair] for t in (one, other)])
-            gain += _CLOTHES_WEIGHT * _gain(alike)
-            if abs(gain) < _CLEAR_GAIN:
-                ended |= {first, second}
-            elif gain < 0:
-                matches[first], matches[second] = pair[1], pair[0]
-                one.motion, other.motion = BoxMotion(boxes_px[pair[1]]), BoxMotion(boxes_px[pair[0]])
-        return ended
-
-    def _carry_on(self, track: _Track, box_px: NDArray[np.float32], confidence: float) -> None:
+    def _carry_on(self, track: Tracklet, box_px: NDArray[np.float32], confidence: float) -> None:
         assert self._seconds is not None
         unseen_seconds = self._seconds - track.seen_seconds
         if unseen_seconds >= _OCCLUDED_SECONDS:
@@ -366,7 +276,7 @@ class Tracker:
         track.hits += 1
         track.confirmed = track.confirmed or track.hits >= _HITS_TO_CONFIRM
 
-    def _lives(self, track: _Track) -> bool:
+    def _lives(self, track: Tracklet) -> bool:
         assert self._seconds is not None
         unseen_seconds = self._seconds - track.seen_seconds
         if not track.confirmed:
@@ -374,7 +284,7 @@ class Tracker:
         inside = pairwise_coverage(track.motion.box_px[None], self._picture)[0, 0]
         return unseen_seconds <= (LOST_SECONDS if inside > 0.5 else _LEFT_SECONDS)
 
-    def _describe(self, track: _Track, index: int | None, confidences: NDArray[np.float32]) -> Followed:
+    def _describe(self, track: Tracklet, index: int | None, confidences: NDArray[np.float32]) -> Followed:
         return Followed(
             number=track.number,
             box_px=track.motion.box_px,
@@ -392,30 +302,8 @@ class Tracker:
         covered = max(pairwise_coverage(one, others).max(initial=0.0), pairwise_coverage(others, one).max(initial=0.0))
         return bool(covered > _DOUBLE_COVERAGE)
 
-    def _unmatched(self, matches: dict[int, int]) -> list[_Track]:
+    def _unmatched(self, matches: dict[int, int]) -> list[Tracklet]:
         return [track for track in self._tracks if track.number not in matches]
-
-    @staticmethod
-    def _boxes(tracks: Sequence[_Track]) -> Boxes:
-        return np.stack([t.motion.box_px for t in tracks]) if tracks else np.zeros((0, 4), np.float32)
-
-
-def _area(box_px: NDArray[np.float32]) -> float:
-    return float((box_px[2] - box_px[0]) * (box_px[3] - box_px[1]))
-
-
-def _gain(fit: NDArray[np.floating]) -> float:
-    """By how much two fit two others better in this order, (2, 2), than the other way round."""
-    return float(fit[0, 0] + fit[1, 1] - fit[0, 1] - fit[1, 0])
-
-
-def _overlap(boxes: Boxes, others: Boxes) -> NDArray[np.float32]:
-    return pairwise_iou(_widened(boxes), _widened(others))
-
-
-def _widened(boxes: Boxes) -> Boxes:
-    margins = (boxes[:, 2:] - boxes[:, :2]) * np.float32(_WIDENING)
-    return np.concatenate([boxes[:, :2] - margins, boxes[:, 2:] + margins], axis=1)
 
 
 def _crowded(boxes_px: Boxes) -> NDArray[np.bool_]:
@@ -424,9 +312,3 @@ def _crowded(boxes_px: Boxes) -> NDArray[np.bool_]:
     np.fill_diagonal(covered, 0)
     crowded: NDArray[np.bool_] = covered.max(axis=1, initial=0) > 0.25
     return crowded
-
-
-def _blend(known: Histogram | None, seen: Histogram | None) -> Histogram | None:
-    if known is None or seen is None:
-        return seen if known is None else known
-    return (known * np.float32(_APPEARANCE_MEMORY) + seen * np.float32(1 - _APPEARANCE_MEMORY)).astype(np.float32)
