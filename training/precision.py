@@ -84,6 +84,9 @@ def quantise(content: bytes, batches: Sequence[Inputs]) -> bytes:
                 activation_type=QuantType.QUInt8,
                 weight_type=QuantType.QInt8,
                 op_types_to_quantize=["Conv", "Gemm", "MatMul"],
+                # What a product answers goes to a norm, a memory or out, none of which computes in 8 bits. Rounded
+                # all the same, to one range for all its features, the loudest would drown the others.
+                extra_options={"OpTypesToExcludeOutputQuantization": ["Gemm", "MatMul"]},
             )
             return made.read_bytes()
     finally:
