@@ -246,8 +246,8 @@ class EvaluateParams(Params):
     seed: int
     bootstrap_draws: int = Field(gt=0)
     temporal_iou: Share
-    enter_probabilities: tuple[Share, ...] = Field(min_length=1)
-    leave_probabilities: tuple[Share, ...] = Field(min_length=1)
+    switch_costs: tuple[float, ...] = Field(min_length=1)
+    minimum_probabilities: tuple[Share, ...] = Field(min_length=1)
     minimum_seconds: tuple[float, ...] = Field(min_length=1)
 
 

@@ -63,7 +63,7 @@ class ActionRecognizer:
 
     @property
     def calibration(self) -> ActionCalibration:
-        """Temperature and hysteresis."""
+        """Temperature and the limits of segments."""
         assert self.card.action is not None  # the card's validator
         return self.card.action
 

@@ -1,7 +1,10 @@
 """Window probabilities of one track become action segments.
 
-Windows overlap, so every instant is covered by several; their mean is what the network thinks of
-that instant. Hysteresis then keeps a segment open through a brief doubt (Canny 1986, in time).
+Windows overlap, so every instant is covered by several; their mean is what the network thinks of that instant. Of
+all ways to name the instants, the likeliest is taken in which every change of action has a price, so that a brief
+doubt changes nothing and a change that lasts is cut where it happens.
+
+Source: Viterbi 1967 (the search); Potts 1952 (one price for every change).
 """
 
 from collections.abc import Sequence
@@ -12,6 +15,9 @@ from numpy.typing import NDArray
 
 from services.contracts.action import Action, ActionSegment
 from services.contracts.card import ActionCalibration
+
+# However sure a window is that something is not done, others may outvote it.
+_LEAST_PROBABILITY = 1e-3
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,15 +50,15 @@ def find_segments(
 
     Time is cut at every window's edges. A cell's probabilities are the mean over the windows that
     cover it, each weighted by how near the cell lies to that window's middle (the middle is what a
-    window is trained to name). A segment opens when the likeliest action reaches
-    `enter_probability` and stays open while that action holds `leave_probability` and no other
-    action could open. Segments shorter than `minimum_seconds` are dropped.
+    window is trained to name). The actions named are those with the largest sum of log probability times seconds,
+    less `switch_cost` for every change; where no window reaches, segments end. Segments that last less than
+    `minimum_seconds`, or whose mean probability is below `minimum_probability`, are dropped.
 
     Args:
         track_id: Whose windows these are.
         windows: See WindowProbabilities.
         classes: Action names, in the order of the columns.
-        calibration: The card's thresholds.
+        calibration: The card's limits.
 
     Returns:
         Segments in time order, not overlapping; each probability is the segment's time-weighted mean.
@@ -61,13 +67,13 @@ def find_segments(
         return []
     edges = np.unique(np.concatenate([windows.start_seconds, windows.end_seconds]).round(6))
     cells = _cell_probabilities(windows, edges)
+    lengths = np.diff(edges)
     segments = []
-    for action, first, last in _open_runs(cells, calibration):
+    for action, first, last in _name_cells(cells, lengths, calibration.switch_cost):
         start, end = float(edges[first]), float(edges[last + 1])
-        if end - start < calibration.minimum_seconds:
+        probability = float(np.average(cells[first : last + 1, action], weights=lengths[first : last + 1]))
+        if end - start < calibration.minimum_seconds or probability < calibration.minimum_probability:
             continue
-        lengths = np.diff(edges[first : last + 2])
-        probability = float(np.average(cells[first : last + 1, action], weights=lengths))
         segments.append(
             ActionSegment(
                 track_id=track_id,
@@ -93,18 +99,30 @@ def _cell_probabilities(windows: WindowProbabilities, edges: NDArray[np.float64]
     return np.divide(sums, weights, out=sums, where=weights > 0)
 
 
-def _open_runs(cells: NDArray[np.float64], calibration: ActionCalibration) -> list[tuple[int, int, int]]:
-    """(action, first cell, last cell) for every run the hysteresis keeps open."""
-    runs: list[tuple[int, int, int]] = []
-    current, first = -1, 0
-    for index, row in enumerate(cells):
-        best = int(row.argmax())
-        opens = row[best] >= calibration.enter_probability
-        holds = current >= 0 and row[current] >= calibration.leave_probability
-        if (opens and best != current) or not (opens or holds):
-            if current >= 0:
-                runs.append((current, first, index - 1))
-            current, first = (best if opens else -1), index
-    if current >= 0:
-        runs.append((current, first, len(cells) - 1))
-    return runs
+def _name_cells(
+    cells: NDArray[np.float64], lengths: NDArray[np.float64], switch_cost: float
+) -> list[tuple[int, int, int]]:
+    """(action, first cell, last cell) for every run of one action; cells that no window covers are in none."""
+    covered = cells.sum(axis=1) > 0
+    gains = np.log(np.maximum(cells, _LEAST_PROBABILITY)) * lengths[:, None]
+    # Best sum of all ways that end in an action, and the action each of them came from.
+    sums = np.zeros(cells.shape[1])
+    came_from = np.empty(cells.shape, np.intp)
+    # Unseen, anybody may have begun anything.
+    for index, (gain, cost) in enumerate(zip(gains, switch_cost * covered, strict=True)):
+        best = int(sums.argmax())
+        stays = sums >= sums[best] - cost
+        came_from[index] = np.where(stays, np.arange(len(sums)), best)
+        sums = np.where(stays, sums, sums[best] - cost) + gain
+    actions = np.empty(len(cells), np.intp)
+    action = int(sums.argmax())
+    for index in range(len(cells) - 1, -1, -1):
+        actions[index] = action
+        action = int(came_from[index, action])
+    named = np.where(covered, actions, -1)
+    starts = np.flatnonzero(np.diff(named, prepend=-2))
+    return [
+        (int(named[first]), int(first), int(after) - 1)
+        for first, after in zip(starts, [*starts[1:], len(named)], strict=True)
+        if named[first] >= 0
+    ]

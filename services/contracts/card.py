@@ -3,7 +3,7 @@
 Preprocessing lives here and nowhere else, so what a network was trained on is what it is served.
 """
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -91,8 +91,12 @@ class ActionCalibration(Message):
     """Turns an action network's logits into probabilities that mean something, and then segments."""
 
     temperature: float = Field(gt=0, description="Logits are divided by it (Guo et al. 2017, temperature scaling).")
-    enter_probability: float = Field(gt=0, lt=1, description="A segment opens at or above this.")
-    leave_probability: float = Field(gt=0, lt=1, description="It stays open at or above this.")
+    switch_cost: float = Field(
+        1.0,
+        gt=0,
+        description="Log probability times seconds that a change of action must gain; see services.action.segments.",
+    )
+    minimum_probability: Unit = Field(description="Segments with a smaller mean probability are dropped.")
     minimum_seconds: float = Field(ge=0, description="Shorter segments are dropped.")
     unnamed: tuple[str, ...] = Field((), description="Classes that make no segment: nothing of what is looked for.")
     abstain_below: Unit = Field(0.0, description="For whole clips: less sure than this, the answer is 'not sure'.")
@@ -103,6 +107,15 @@ class ActionCalibration(Message):
             "class each (sigmoid). Such a network is measured where it is made, and not served."
         ),
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_hysteresis(cls, card: Any) -> Any:
+        """Cards used to say when a segment opens and when it closes; a rollback still has to read them."""
+        if isinstance(card, dict) and {"enter_probability", "leave_probability"} <= card.keys():
+            kept = {name: value for name, value in card.items() if name != "leave_probability"}
+            return {"minimum_probability": kept.pop("enter_probability"), **kept}
+        return card
 
 
 class Reference(Message):

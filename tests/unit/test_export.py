@@ -53,7 +53,7 @@ def test_engines_answer_as_the_trained_network_for_any_number_of_windows(network
         lineage=Lineage(source="a test"),
         window=WINDOW,
         classes=("stand", "walk", "run"),
-        action=ActionCalibration(temperature=1, enter_probability=0.5, leave_probability=0.3, minimum_seconds=0),
+        action=ActionCalibration(temperature=1, minimum_probability=0.5, minimum_seconds=0),
     )
     rgb = torch.randint(0, 255, (windows, 4, 16, 16, 3), dtype=torch.uint8)
     motion = torch.randn(windows, 4, 5)

@@ -60,7 +60,7 @@ def load_answer(content: bytes, window: WindowSpec, *, device: str, threads: int
         lineage=Lineage(source="measured, not kept"),
         window=window,
         classes=("unnamed",),
-        action=ActionCalibration(temperature=1, enter_probability=0.5, leave_probability=0.25, minimum_seconds=0),
+        action=ActionCalibration(temperature=1, minimum_probability=0.5, minimum_seconds=0),
     )
     with tempfile.TemporaryDirectory(prefix="whodid-") as folder:
         (Path(folder) / weights.file).write_bytes(content)

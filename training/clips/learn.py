@@ -124,12 +124,10 @@ class Learned:
         return score_answers(probabilities_PK, self.left_out.actions[clips], self.left_out.groups[clips])
 
     def calibration(self, actions: Sequence[str], unnamed: Sequence[str]) -> ActionCalibration:
-        """One temperature for all, and when a segment opens."""
-        enter = choose_enter(self, [actions.index(each) for each in unnamed])
+        """One temperature for all, and how sure a segment must be."""
         return ActionCalibration(
             temperature=self.left_out.temperature,
-            enter_probability=enter,
-            leave_probability=round(enter - 0.25, 2),
+            minimum_probability=choose_minimum_probability(self, [actions.index(each) for each in unnamed]),
             minimum_seconds=_MINIMUM_SECONDS,
             unnamed=tuple(unnamed),
             abstain_below=abstention_threshold(self.left_out.probabilities, _ABSTAINING_SHARE),
@@ -280,7 +278,7 @@ def describe_learned(
     )
 
 
-def choose_enter(learned: Learned, unnamed: Sequence[int]) -> float:
+def choose_minimum_probability(learned: Learned, unnamed: Sequence[int]) -> float:
     """The lowest probability at which nine in ten of what is said is right, on left-out groups.
 
     Measured on people as they are served where anybody was followed, else on clips; the highest there is when

@@ -83,14 +83,13 @@ class LearnedOverlaps:
     left_out: OverlapsLeftOut
 
     def calibration(self, actions: Sequence[str], unnamed: Sequence[str]) -> ActionCalibration:
-        """A threshold for each action; the limits of segments, which are not made of such answers, lie beside them."""
+        """A threshold for each action; the least of them beside them, since segments are not made of such answers."""
         del actions
         # A probability as read from a card is never a hair above the one the threshold was chosen at.
         thresholds = tuple(float(np.floor(1e6 * threshold) / 1e6) for threshold in self.left_out.thresholds)
         return ActionCalibration(
             temperature=1.0,
-            enter_probability=float(np.clip(max(thresholds), 0.01, 0.99)),
-            leave_probability=float(np.clip(min(thresholds), 0.01, 0.99)),
+            minimum_probability=min(thresholds),
             minimum_seconds=0.0,
             unnamed=tuple(unnamed),
             thresholds=thresholds,

@@ -68,12 +68,11 @@ def choose_calibration(
     """The thresholds of the grid with the best events F1; of equals, the middle one."""
     grid = [
         ActionCalibration(
-            temperature=temperature, enter_probability=enter, leave_probability=leave, minimum_seconds=minimum
+            temperature=temperature, switch_cost=cost, minimum_probability=probability, minimum_seconds=seconds
         )
-        for enter in params.enter_probabilities
-        for leave in params.leave_probabilities
-        for minimum in params.minimum_seconds
-        if leave <= enter
+        for cost in params.switch_costs
+        for probability in params.minimum_probabilities
+        for seconds in params.minimum_seconds
     ]
     f1s = [
         score_events(truths, make_claims(windows, probabilities_NK, calibration), minimum_iou=params.temporal_iou).f1

@@ -10,9 +10,7 @@ from services.perception.recording import EvidenceWriter, TrackRecord
 
 
 def card(task="behaviour", classes=("fight", "no_fight"), *, view="surroundings", size_px=128, unnamed=("no_fight",)):
-    calibration = ActionCalibration(
-        temperature=1.0, enter_probability=0.7, leave_probability=0.5, minimum_seconds=0.5, unnamed=unnamed
-    )
+    calibration = ActionCalibration(temperature=1.0, minimum_probability=0.7, minimum_seconds=0.5, unnamed=unnamed)
     return ModelCard(
         name="motion",
         version="1",

@@ -1,4 +1,4 @@
-from itertools import pairwise
+from itertools import pairwise, product
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ from services.contracts.action import ActionSegment
 from services.contracts.card import ActionCalibration
 
 CLASSES = ("stand", "wave")
-CALIBRATION = ActionCalibration(temperature=1, enter_probability=0.6, leave_probability=0.4, minimum_seconds=0.5)
+CALIBRATION = ActionCalibration(temperature=1, minimum_probability=0.6, minimum_seconds=0.5)
 
 
 def windows(*wave: float, stride: float = 0.5, length: float = 1.0) -> WindowProbabilities:
@@ -41,8 +41,48 @@ def test_a_brief_doubt_does_not_split_a_segment() -> None:
     assert len(find(windows(0.9, 0.9, 0.5, 0.9, 0.9))) == 1
 
 
-def test_unsure_windows_open_nothing() -> None:
+def test_one_window_that_is_sure_of_something_else_is_outvoted() -> None:
+    assert named(find(windows(*[0.05] * 8, 1.0, *[0.05] * 8, stride=0.25))) == [("stand", 0.0, 5.0)]
+
+
+def test_a_second_of_something_else_is_not() -> None:
+    names = [name for name, _, _ in named(find(windows(*[0.01] * 8, *[0.99] * 5, *[0.01] * 8, stride=0.25)))]
+    assert names == ["stand", "wave", "stand"]
+
+
+def test_a_change_costs_what_the_card_says() -> None:
+    brief = windows(*[0.01] * 8, *[0.99] * 5, *[0.01] * 8, stride=0.25)
+    dear = CALIBRATION.model_copy(update={"switch_cost": 9.0})
+    assert len(find_segments("t1", brief, CLASSES, dear)) == 1
+
+
+def test_a_segment_ends_where_nobody_is_seen_and_another_may_begin() -> None:
+    seen = windows(*[0.1] * 3, *[0.9] * 3, stride=1.0)
+    gone = WindowProbabilities(
+        seen.start_seconds + 4 * (np.arange(6) > 2), seen.end_seconds + 4 * (np.arange(6) > 2), seen.probabilities
+    )
+    assert named(find(gone)) == [("stand", 0.0, 3.0), ("wave", 7.0, 10.0)]
+    same = WindowProbabilities(gone.start_seconds, gone.end_seconds, seen.probabilities[[0] * 6])
+    assert named(find(same)) == [("stand", 0.0, 3.0), ("stand", 7.0, 10.0)]
+
+
+def test_unsure_windows_say_nothing() -> None:
     assert find(windows(0.5, 0.5, 0.5)) == []
+
+
+def test_the_likeliest_way_is_found_of_all_ways() -> None:
+    rng = np.random.default_rng(3)
+    for _ in range(20):
+        probabilities = rng.dirichlet(np.ones(2), size=9)
+        starts = np.arange(9) * 1.0
+        rated = WindowProbabilities(starts, starts + 1, probabilities)
+        free = CALIBRATION.model_copy(update={"minimum_probability": 0.0, "minimum_seconds": 0.0})
+        found = find_segments("t1", rated, CLASSES, free)
+        got = [CLASSES.index(s.action.name) for s in found for _ in range(round(s.end_seconds - s.start_seconds))]
+
+        gains = np.log(probabilities)
+        worth = {way: gains[np.arange(9), way].sum() - np.abs(np.diff(way)).sum() for way in product((0, 1), repeat=9)}
+        assert worth[tuple(got)] == pytest.approx(max(worth.values()))
 
 
 def test_segments_shorter_than_the_minimum_are_dropped() -> None:
@@ -67,7 +107,7 @@ def test_segments_are_ordered_disjoint_and_inside_the_windows(wave: list[float])
         assert before.end_seconds <= after.start_seconds
     for segment in segments:
         assert 0 <= segment.start_seconds < segment.end_seconds <= len(wave) * 0.5 + 0.5
-        assert segment.action.probability >= CALIBRATION.leave_probability
+        assert segment.action.probability >= CALIBRATION.minimum_probability - 1e-4
 
 
 def test_an_hour_of_windows_is_smoothed_in_linear_memory() -> None:
@@ -75,3 +115,10 @@ def test_an_hour_of_windows_is_smoothed_in_linear_memory() -> None:
     starts = np.arange(12_000) * 0.3
     probabilities = WindowProbabilities(starts, starts + 2, rng.dirichlet(np.ones(7), size=len(starts)))
     assert find_segments("t1", probabilities, tuple("abcdefg"), CALIBRATION) is not None
+
+
+def test_a_card_from_when_segments_opened_and_closed_is_still_read() -> None:
+    before = {"temperature": 2.0, "enter_probability": 0.7, "leave_probability": 0.4, "minimum_seconds": 0.5}
+    read = ActionCalibration.model_validate(before)
+    assert (read.temperature, read.minimum_probability, read.minimum_seconds) == (2.0, 0.7, 0.5)
+    assert ActionCalibration.model_validate_json(read.model_dump_json()) == read

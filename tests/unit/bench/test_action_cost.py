@@ -54,7 +54,7 @@ def model(tmp_path_factory):
         lineage=Lineage(source="a test"),
         window=WINDOW,
         classes=("stand", "wave", "run"),
-        action=ActionCalibration(temperature=1.0, enter_probability=0.5, leave_probability=0.2, minimum_seconds=0.5),
+        action=ActionCalibration(temperature=1.0, minimum_probability=0.5, minimum_seconds=0.5),
     )
     return ModelStore(tmp_path_factory.mktemp("models")).install(card, content)
 

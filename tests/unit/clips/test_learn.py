@@ -13,7 +13,7 @@ from training.clips.learn import (
     Learned,
     LeftOut,
     check_engines,
-    choose_enter,
+    choose_minimum_probability,
     describe_learned,
     learn_codebooks,
     learn_from_clips,
@@ -121,10 +121,10 @@ def rated(logits, *, people=None, actions=None):
 def test_a_segment_opens_where_nine_in_ten_are_right():
     # Sure of the first action at 0.88 and right; at 0.62 wrong every other time.
     clips = rated([[2, 0], [0.5, 0], [2, 0], [0.5, 0], [2, 0], [0, 2], [0.5, 0], [0, 2]])
-    assert choose_enter(clips, [1]) == 0.65
+    assert choose_minimum_probability(clips, [1]) == 0.65
     # People are what is served: where there are any, they decide.
-    assert choose_enter(rated([[2, 0], [0, 2]] * 4, people=[[1, 0], [1.5, 0], [3, 0]]), [1]) == 0.85
+    assert choose_minimum_probability(rated([[2, 0], [0, 2]] * 4, people=[[1, 0], [1.5, 0], [3, 0]]), [1]) == 0.85
 
 
 def test_nothing_that_is_sure_enough_asks_for_the_most():
-    assert choose_enter(rated([[0, 0.1]] * 8, actions=[0] * 8), []) == 0.95
+    assert choose_minimum_probability(rated([[0, 0.1]] * 8, actions=[0] * 8), []) == 0.95

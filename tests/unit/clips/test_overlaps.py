@@ -144,7 +144,7 @@ def test_a_card_has_a_threshold_for_each_class_or_none():
         "lineage": {"source": "test"},
         "window": {"frames": 4, "rate_hz": 5, "stride_seconds": 1, "size_px": 16, "motion": False},
         "classes": ["a", "b"],
-        "action": {"temperature": 1, "enter_probability": 0.5, "leave_probability": 0.5, "minimum_seconds": 0},
+        "action": {"temperature": 1, "minimum_probability": 0.5, "minimum_seconds": 0},
     }
     ModelCard.model_validate(card)
     card["action"]["thresholds"] = [0.5]

@@ -23,7 +23,7 @@ def card(view):
         lineage=Lineage(source="test"),
         window=spec(view),
         classes=("dark", "bright"),
-        action=ActionCalibration(temperature=2.0, enter_probability=0.5, leave_probability=0.5, minimum_seconds=0),
+        action=ActionCalibration(temperature=2.0, minimum_probability=0.5, minimum_seconds=0),
     )
 
 

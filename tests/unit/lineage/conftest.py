@@ -35,7 +35,7 @@ PARTS = {
     "action": {
         "window": {"frames": 4, "rate_hz": 4, "stride_seconds": 0.5, "size_px": 16, "motion": True},
         "classes": ["walk", "fall"],
-        "action": {"temperature": 1.5, "enter_probability": 0.5, "leave_probability": 0.3, "minimum_seconds": 0},
+        "action": {"temperature": 1.5, "minimum_probability": 0.5, "minimum_seconds": 0},
         "metrics": {"window_accuracy": 0.8},
     },
 }

@@ -7,7 +7,7 @@ from services.contracts.errors import BadInput, BadUsage
 from services.models.store import ModelStore
 from training.metrics.models import find_recognizer
 
-CALIBRATION = ActionCalibration(temperature=1, enter_probability=0.6, leave_probability=0.3, minimum_seconds=0.5)
+CALIBRATION = ActionCalibration(temperature=1, minimum_probability=0.6, minimum_seconds=0.5)
 CLASSES = {"action": ("stand", "walk"), "behaviour": ("fight", "no_fight"), "interaction": ("hug", "punch")}
 
 

@@ -55,6 +55,6 @@ def make_model(folder, *, bias=0.0, **changes) -> StoredModel:
         "lineage": {"source": "a test", "git_commit": "a" * 40, "data_md5": "b" * 32, "run_id": "c" * 32},
         "window": {"frames": 4, "rate_hz": 4, "stride_seconds": 0.5, "size_px": 16, "motion": True},
         "classes": ["stand"],
-        "action": {"temperature": 1, "enter_probability": 0.5, "leave_probability": 0.3, "minimum_seconds": 0},
+        "action": {"temperature": 1, "minimum_probability": 0.5, "minimum_seconds": 0},
     }
     return StoredModel(ModelCard.model_validate(card | changes), path)

@@ -9,7 +9,7 @@ from training.config import read_config
 from training.metrics.events import Happening
 from training.stages.evaluate import choose_calibration, make_claims, measure_events, measure_windows
 
-CALIBRATION = ActionCalibration(temperature=1, enter_probability=0.5, leave_probability=0.3, minimum_seconds=0)
+CALIBRATION = ActionCalibration(temperature=1, minimum_probability=0.5, minimum_seconds=0)
 
 
 @pytest.fixture
@@ -60,7 +60,7 @@ def test_windows_without_a_name_do_not_count(windows, params):
 def test_the_chosen_thresholds_are_the_grid_s_best_on_the_given_truth(windows, params):
     doubtful = np.eye(3)[windows.actions] * 0.25 + 0.25
     grid = params.model_copy(
-        update={"enter_probabilities": (0.4, 0.9), "leave_probabilities": (0.3,), "minimum_seconds": (0.0, 9.0)}
+        update={"switch_costs": (1.0,), "minimum_probabilities": (0.4, 0.9), "minimum_seconds": (0.0, 9.0)}
     )
     chosen = choose_calibration(windows, doubtful, TRUTHS, 1.5, grid)
-    assert (chosen.enter_probability, chosen.minimum_seconds, chosen.temperature) == (0.4, 0.0, 1.5)
+    assert (chosen.minimum_probability, chosen.minimum_seconds, chosen.temperature) == (0.4, 0.0, 1.5)
