@@ -26,6 +26,7 @@ class PrepareParams(Params):
     minimum_iou: Share = Field(description="A detected box is a rendered person's at or above this.")
     boundary_seconds: float = Field(ge=0, description="Windows centred this near a change of action stay unnamed.")
     validation_share: Share = Field(description="Of the training subjects, at least one.")
+    training_clips: int | None = Field(None, ge=2, description="The first so many of them; None takes all.")
     seed: int
 
 

@@ -152,6 +152,7 @@ class Learned:
             "left_out_auc_low": scores.auc_low,
             "left_out_auc_high": scores.auc_high,
             "left_out_calibration_error": scores.calibration_error,
+            "left_out_swept_calibration_error": scores.swept_calibration_error,
             "left_out_accuracy_of_surest_nine_tenths": scores.top1_of_surest,
         }
         if people is not None:

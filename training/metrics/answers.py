@@ -8,7 +8,7 @@ from scipy.stats import rankdata
 from sklearn.metrics import average_precision_score
 
 from training.metrics.intervals import bootstrap_interval
-from training.metrics.recognition import calibration_error, count_confusion, f1_by_class
+from training.metrics.recognition import calibration_error, count_confusion, f1_by_class, swept_calibration_error
 
 Floats = NDArray[np.float64]
 Rows = NDArray[np.int64]
@@ -26,7 +26,8 @@ class AnswerScores:
         mean_ap: Average precision of each action against the rest, averaged.
         auc: Area under the ROC curve where there are two actions, else the mean one against the rest.
         auc_low, auc_high: Its 95 % interval, clustered by group; redraws that hold one action only are left out.
-        calibration_error: Expected, 15 bins.
+        calibration_error: Expected, 15 bins of equal width.
+        swept_calibration_error: Expected, as many equally filled bins as the answers bear.
         top1_of_surest: Accuracy when the least sure tenth abstains.
         confusion: (K, K): truth in rows.
     """
@@ -42,6 +43,7 @@ class AnswerScores:
     auc_low: float
     auc_high: float
     calibration_error: float
+    swept_calibration_error: float
     top1_of_surest: float
     confusion: Rows
 
@@ -78,6 +80,7 @@ def score_answers(
         auc_low=auc_low,
         auc_high=auc_high,
         calibration_error=calibration_error(probabilities_NK, truth_N),
+        swept_calibration_error=swept_calibration_error(probabilities_NK, truth_N),
         top1_of_surest=abstention_curve(probabilities_NK, truth_N, (0.1,))[0],
         confusion=confusion_KK,
     )

@@ -144,7 +144,7 @@ HELDOUT = ClipSet(
         (STRANGERS[0], ENROLLED[2], ENROLLED[0]),
         (ENROLLED[3], STRANGERS[1]),
     ),
-    seeds=(710, 711, 712, 713, 714, 715),
+    seeds=(1010, 1011, 1012, 1013, 1014, 1015),
     size_px=(1280, 720),
     fps=25.0,
     near_share=0.9,

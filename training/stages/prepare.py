@@ -44,18 +44,7 @@ _detectors: list[Detectors] = []
 def main() -> None:
     """Leave a WindowSet and the truth of each side, and `metrics.json`, in `build/prepare`."""
     params = read_config().prepare
-    classes, training_clips = read_manifest(SCENES / "train")
-    _, heldout_clips = read_manifest(SCENES / "heldout")
-    casts = {clip.path.stem: [person.subject_id for person in clip.people] for clip in training_clips}
-    validating = pick_clips(casts, params.validation_share, params.seed)
-    # The longest clips first: whoever is done waits less for the last one.
-    sides = {
-        "heldout": heldout_clips,
-        "train": [clip for clip in training_clips if clip.path.stem not in validating],
-        "validation": [clip for clip in training_clips if clip.path.stem in validating],
-    }
-    refuse_leak({side: {p.subject_id for clip in clips for p in clip.people} for side, clips in sides.items()})
-
+    classes, sides = read_sides(params)
     metrics = {}
     # A worker that finds no detectors would be replaced by another for ever: it is said here.
     _load()
@@ -74,6 +63,27 @@ def main() -> None:
             (RESULTS / f"{side}.truth.json").write_text(json.dumps(truth, indent=1) + "\n")
             metrics[side] = count(windows, truths=len(truth))
     (RESULTS / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n")
+
+
+def read_sides(params: PrepareParams) -> tuple[tuple[str, ...], dict[str, list[ClipTruth]]]:
+    """The names of all actions, and the clips of each side; the sides share nobody.
+
+    Raises:
+        BadInput: They cannot be told apart, or somebody is on two of them.
+    """
+    classes, training_clips = read_manifest(SCENES / "train")
+    training_clips = training_clips[: params.training_clips]
+    _, heldout_clips = read_manifest(SCENES / "heldout")
+    casts = {clip.path.stem: [person.subject_id for person in clip.people] for clip in training_clips}
+    validating = pick_clips(casts, params.validation_share, params.seed)
+    # The longest clips first: whoever is done waits less for the last one.
+    sides = {
+        "heldout": heldout_clips,
+        "train": [clip for clip in training_clips if clip.path.stem not in validating],
+        "validation": [clip for clip in training_clips if clip.path.stem in validating],
+    }
+    refuse_leak({side: {p.subject_id for clip in clips for p in clip.people} for side, clips in sides.items()})
+    return classes, sides
 
 
 def _load() -> None:

@@ -16,6 +16,7 @@ from training.metrics.recognition import (
     measure_times,
     read_clips,
     softmax,
+    swept_calibration_error,
 )
 
 RNG = np.random.default_rng(5)
@@ -59,6 +60,26 @@ def test_calibration_error_by_slow_loops():
             accuracy = sum(r for _, r in inside) / len(inside)
             slow += abs(confidence - accuracy) * len(inside) / 60
     assert calibration_error(probabilities, TRUTH) == pytest.approx(slow)
+
+
+def test_the_swept_error_stops_where_accuracy_would_fall():
+    confidence = np.array([0.5, 0.6, 0.7, 0.8, 0.9, 1.0])
+    probabilities = np.stack([confidence, 1 - confidence], axis=1)
+    # Of two bins the surer is right more often, of three it is not: two count.
+    truth = np.array([1, 0, 1, 1, 0, 0])
+    assert swept_calibration_error(probabilities, truth) == pytest.approx((abs(1 / 3 - 0.6) + abs(2 / 3 - 0.9)) / 2)
+
+
+def test_the_swept_error_of_few_calibrated_answers_is_smaller_than_that_of_bins_of_equal_width():
+    rng = np.random.default_rng(0)
+    swept, equal_width = [], []
+    for _ in range(50):
+        confidence = rng.uniform(0.5, 1, 100)
+        probabilities = np.stack([confidence, 1 - confidence], axis=1)
+        truth = (rng.random(100) > confidence).astype(np.int64)
+        swept.append(swept_calibration_error(probabilities, truth))
+        equal_width.append(calibration_error(probabilities, truth))
+    assert np.mean(swept) < 0.7 * np.mean(equal_width)
 
 
 def test_temperature_of_overconfident_logits_is_found():
