@@ -66,6 +66,29 @@ def test_a_segment_ends_where_nobody_is_seen_and_another_may_begin() -> None:
     assert named(find(same)) == [("stand", 0.0, 3.0), ("stand", 7.0, 10.0)]
 
 
+def test_how_long_it_lasts_counts_and_not_how_many_windows_say_so() -> None:
+    brief = windows(*[0.01] * 20, *[0.99] * 3, *[0.01] * 20, stride=0.1, length=0.1)
+    assert len(find(brief)) == 1
+
+
+def test_a_window_that_rules_an_action_out_is_outvoted_by_its_neighbours() -> None:
+    sure = windows(*[0.1] * 4, 1.0, *[0.1] * 4, stride=0.2, length=0.2)
+    assert named(find(sure)) == [("stand", 0.0, 1.8)]
+
+
+def test_who_comes_back_owes_nothing_to_what_they_did_before() -> None:
+    # The second would not pay for a change, had they been seen all the time.
+    probabilities = np.array([(0.9, 0.1), (0.2, 0.8)])
+    gone = WindowProbabilities(np.array([0.0, 5.0]), np.array([2.0, 5.5]), probabilities)
+    assert named(find(gone)) == [("stand", 0.0, 2.0), ("wave", 5.0, 5.5)]
+    seen = WindowProbabilities(np.array([0.0, 2.0]), np.array([2.0, 2.5]), probabilities)
+    assert named(find(seen)) == [("stand", 0.0, 2.5)]
+
+
+def test_windows_that_meet_leave_no_gap_where_their_seconds_are_rounded() -> None:
+    assert named(find(windows(*[0.1] * 40, stride=0.3, length=0.3))) == [("stand", 0.0, 12.0)]
+
+
 def test_unsure_windows_say_nothing() -> None:
     assert find(windows(0.5, 0.5, 0.5)) == []
 
@@ -89,6 +112,12 @@ def test_segments_shorter_than_the_minimum_are_dropped() -> None:
     assert find(windows(0.9, stride=0.2, length=0.3)) == []
 
 
+def test_a_segment_just_at_the_limits_is_kept() -> None:
+    (segment,) = find(windows(0.6, length=0.5))
+    assert named([segment]) == [("wave", 0.0, 0.5)]
+    assert segment.action.probability == 0.6
+
+
 def test_no_windows_no_segments() -> None:
     empty = WindowProbabilities(np.empty(0), np.empty(0), np.empty((0, 2)))
     assert find(empty) == []
@@ -97,6 +126,20 @@ def test_no_windows_no_segments() -> None:
 def test_the_probability_is_the_mean_over_the_segment() -> None:
     (segment,) = find(windows(0.8, 0.8, 0.8))
     assert segment.action.probability == pytest.approx(0.8)
+
+
+def test_the_probability_is_a_mean_over_seconds() -> None:
+    unequal = WindowProbabilities(np.array([0.0, 1.0]), np.array([1.0, 4.0]), np.array([(0.1, 0.9), (0.3, 0.7)]))
+    (segment,) = find(unequal)
+    assert segment.action.probability == pytest.approx(0.75)
+
+
+def test_a_window_counts_most_in_its_middle() -> None:
+    # Of the first second the short window shows the middle, and the long one its first quarter.
+    both = WindowProbabilities(np.zeros(2), np.array([1.0, 4.0]), np.array([(0.0, 1.0), (0.4, 0.6)]))
+    (segment,) = find(both)
+    first_second = (1.0 * 1.0 + 0.25 * 0.6) / (1.0 + 0.25)
+    assert segment.action.probability == pytest.approx((first_second + 3 * 0.6) / 4)
 
 
 @settings(deadline=None)
