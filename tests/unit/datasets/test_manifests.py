@@ -28,6 +28,29 @@ def test_who_turns_while_walking_walks_on(tmp_path: Path) -> None:
     assert ada.boxes_px.tolist() == [[1, 2, 3, 4]]
 
 
+def test_everybody_of_every_clip_is_told_apart(tmp_path: Path) -> None:
+    def person(subject_id: str, action: str) -> dict[str, object]:
+        acts = [{"name": action, "start_seconds": 0, "end_seconds": 1}]
+        return {"subject_id": subject_id, "actions": acts, "boxes_px": [[1, 2, 3, 4], None, [5, 6, 7, 8]]}
+
+    clips = [
+        {"file": "hall.mp4", "sha256": "0" * 64, "fps": 10, "people": [person("ada", "walk"), person("bob", "walk")]},
+        {"file": "yard.mp4", "sha256": "1" * 64, "fps": 5, "people": [person("ada", "stand")]},
+    ]
+    (tmp_path / "manifest.json").write_text(json.dumps({"actions": ["stand", "walk"], "clips": clips}))
+    _, (hall, yard) = read_manifest(tmp_path)
+    assert (hall.path, yard.path) == (tmp_path / "hall.mp4", tmp_path / "yard.mp4")
+    assert [(each.clip, each.subject_id, each.action) for each in hall.happenings + yard.happenings] == [
+        ("hall", "ada", "walk"),
+        ("hall", "bob", "walk"),
+        ("yard", "ada", "stand"),
+    ]
+    assert [person.subject_id for person in hall.people] == ["ada", "bob"]
+    assert hall.people[0].pts_seconds.tolist() == [0, 0.2]
+    assert yard.people[0].pts_seconds.tolist() == [0, 0.4]
+    assert yard.people[0].boxes_px.tolist() == [[1, 2, 3, 4], [5, 6, 7, 8]]
+
+
 def test_no_scenes_and_no_manifest_say_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(MissingModel, match="dvc pull"):
         read_manifest(tmp_path)
