@@ -70,6 +70,27 @@ def test_the_swept_error_stops_where_accuracy_would_fall():
     assert swept_calibration_error(probabilities, truth) == pytest.approx((abs(1 / 3 - 0.6) + abs(2 / 3 - 0.9)) / 2)
 
 
+def test_the_swept_error_by_slow_loops():
+    rng = np.random.default_rng(0)
+    for count in [1, 2, 3, 5, 6, 7, 8, 11] * 20:
+        # Three classes, so that confidence may lie below and above accuracy; in no order.
+        probabilities = softmax(rng.normal(size=(count, 3)) * 2)
+        truth = np.where(rng.random(count) < 0.6, probabilities.argmax(1), rng.integers(3, size=count))
+        rated = sorted((max(p), int(np.argmax(p)) == t) for p, t in zip(probabilities, truth, strict=True))
+        slow = 0.0
+        for bins in range(1, count + 1):
+            # The first bins take one more each where answers do not divide evenly.
+            sizes = [count // bins + (b < count % bins) for b in range(bins)]
+            filled = [rated[sum(sizes[:b]) : sum(sizes[: b + 1])] for b in range(bins)]
+            accuracies = [sum(right for _, right in each) / len(each) for each in filled]
+            if accuracies != sorted(accuracies):
+                break
+            confidences = [sum(confidence for confidence, _ in each) / len(each) for each in filled]
+            gaps = [abs(a - c) * size for a, c, size in zip(accuracies, confidences, sizes, strict=True)]
+            slow = sum(gaps) / count
+        assert swept_calibration_error(probabilities, truth) == pytest.approx(slow)
+
+
 def test_the_swept_error_of_few_calibrated_answers_is_smaller_than_that_of_bins_of_equal_width():
     rng = np.random.default_rng(0)
     swept, equal_width = [], []
