@@ -230,24 +230,70 @@ def test_other_clothes_where_two_stood_close_are_neither_of_them() -> None:
     assert not {one.number for one in answers[10] if one.detected} & {one.number for one in answers[9]}
 
 
-def test_who_turned_round_where_they_were_hidden_is_found_by_their_clothes() -> None:
+@pytest.mark.parametrize(("hidden", "back_at_px"), [(2, 225), (5, 225), (5, 90)], ids=["briefly", "a while", "a run"])
+def test_who_turned_round_where_they_were_hidden_is_found_by_their_clothes(hidden: int, back_at_px: float) -> None:
     scenes: list[Scene] = [[(person(100 + 25 * k), RED), (person(700), BLUE)] for k in range(10)]
-    # Last seen at 325 px on the way to the right; next at 225 on the way back.
-    scenes += [[(person(700), BLUE)]] * 5 + [[(person(225 - 25 * k), RED), (person(700), BLUE)] for k in range(5)]
+    # Last seen at 325 px on the way to the right; next to the left of it.
+    scenes += [[(person(700), BLUE)]] * hidden
+    scenes += [[(person(back_at_px - 15 * k), RED), (person(700), BLUE)] for k in range(5)]
     answers = follow(scenes)
-    assert number_at(answers[-1], 125) == number_at(answers[9], 325)
+    red = number_at(answers[9], 325)
+    assert [number_at(answer, back_at_px - 15 * k) for k, answer in enumerate(answers[-5:])] == [red] * 5
+
+
+def test_who_is_suddenly_beside_where_they_stood_is_found_by_their_clothes() -> None:
+    scenes: list[Scene] = [[(person(300), RED)]] * 10 + [[(person(385), RED)]] * 3
+    assert {one.number for answer in follow(scenes) for one in answer} == {0}
 
 
 @pytest.mark.parametrize(
-    ("back_at_px", "beside"),
-    [(1100, BLUE), (225, RED)],
-    ids=["nobody runs as fast", "somebody else wears the same"],
+    ("back", "beside"),
+    [
+        (person(1100), BLUE),
+        (person(225, y=620), BLUE),
+        (person(225, height=300), BLUE),
+        (person(225, height=90), BLUE),
+        (person(225), RED),
+    ],
+    ids=["nobody runs as fast", "nor down", "nobody grows so", "nobody shrinks so", "somebody else wears the same"],
 )
-def test_nobody_is_found_by_clothes_where_another_may_be_meant(back_at_px: float, beside: int) -> None:
+def test_nobody_is_found_by_clothes_where_another_may_be_meant(back: NDArray[np.float32], beside: int) -> None:
     scenes: list[Scene] = [[(person(100 + 25 * k), RED), (person(700), beside)] for k in range(10)]
-    scenes += [[(person(700), beside)]] * 5 + [[(person(back_at_px), RED), (person(700), beside)]] * 3
+    scenes += [[(person(700), beside)]] * 5 + [[(back, RED), (person(700), beside)]] * 3
     answers = follow(scenes)
-    assert number_at(answers[-1], back_at_px) not in {one.number for one in answers[9]}
+    found = number_at(answers[-1], float(back[0] + back[2]) / 2)
+    assert found not in {None, *(one.number for one in answers[9])}
+
+
+def test_nobody_is_found_by_clothes_where_two_in_the_same_come_out() -> None:
+    scenes: list[Scene] = [[(person(100 + 25 * k), RED)] for k in range(10)]
+    scenes += [[]] * 5 + [[(person(225), RED), (person(120), RED)]] * 3
+    answers = follow(scenes)
+    assert number_at(answers[9], 325) == 0
+    assert 0 not in {one.number for one in answers[-1] if one.detected}
+
+
+def test_clothes_in_a_crowd_find_nobody() -> None:
+    scenes: list[Scene] = [[(person(100 + 25 * k), RED), (person(265), BLUE)] for k in range(3)]
+    scenes += [[(person(100 + 25 * k), RED)] for k in range(3, 10)]
+    # What looks red may be a part of whoever stands half behind.
+    scenes += [[]] * 5 + [[(person(225), RED), (person(265), BLUE)]] * 3
+    answers = follow(scenes)
+    assert 0 not in {one.number for one in answers[-1] if one.detected}
+
+
+def test_a_box_around_somebody_else_is_not_given_to_the_lost() -> None:
+    child = (person(225, height=100), BLUE)
+    scenes: list[Scene] = [[(person(300 + 25 * k, height=240), RED), child] for k in range(10)]
+    scenes += [[child]] * 5 + [[(person(225, height=240), RED), child]] * 3
+    answers = follow(scenes)
+    assert [one.number for one in answers[-1] if one.detected] == [number_at(answers[9], 225)]
+
+
+def test_who_was_seen_once_is_not_found_by_their_clothes() -> None:
+    answers = follow([[(person(300), RED)], [], [(person(420), RED)]])
+    assert number_at(answers[0], 300) == 0
+    assert number_at(answers[-1], 420) == 1
 
 
 def test_what_another_was_given_for_want_of_its_owner_is_given_back() -> None:
@@ -257,6 +303,7 @@ def test_what_another_was_given_for_want_of_its_owner_is_given_back() -> None:
     scenes += [[(person(400), RED)], [(person(340), RED), (person(440), RUST)]]
     answers = follow(scenes)
     runner, other = number_at(answers[7], 300), number_at(answers[7], 440)
+    assert [one.number for one in answers[-2] if one.detected] == [runner]
     assert number_at(answers[-2], 400) == runner
     assert (number_at(answers[-1], 340), number_at(answers[-1], 440)) == (runner, other)
 
