@@ -40,6 +40,52 @@ def test_somebody_who_has_fallen_is_found_near_where_they_stood(foreground: Fore
     np.testing.assert_allclose(found, LYING, atol=10)
 
 
+def test_what_belongs_to_others_is_taken_out_where_it_reaches_beyond_the_search(foreground: Foreground) -> None:
+    watch(foreground, LYING, at=0.1)
+    left, above = np.array([0, 0, 250, 360], np.float32), np.array([280, 0, 440, 100], np.float32)
+    found = foreground.find_body(STANDING, np.stack([left, above]))
+    assert found is not None
+    np.testing.assert_allclose(found, LYING, atol=10)
+    around = np.array([250, 100, 460, 360], np.float32)
+    assert foreground.find_body(STANDING, np.stack([left, around])) is None
+
+
+def test_of_several_things_the_largest_is_the_body(foreground: Foreground) -> None:
+    watch(foreground, np.array([300, 190, 320, 210], np.float32), LYING, at=0.1)
+    found = foreground.find_body(STANDING, NOBODY)
+    assert found is not None
+    np.testing.assert_allclose(found, LYING, atol=10)
+
+
+def test_a_thing_much_larger_than_the_person_is_not_them(foreground: Foreground) -> None:
+    watch(foreground, np.array([250, 100, 460, 360], np.float32), at=0.1)
+    assert foreground.find_body(STANDING, NOBODY) is None
+
+
+@pytest.mark.parametrize("shade", [40, (200, 120, 120), (120, 120, 40)], ids=["dark", "red", "yellow"])
+def test_whatever_they_wear_they_stand_out(foreground: Foreground, shade: object) -> None:
+    rgb = picture()
+    rgb[280:320, 300:420] = shade
+    foreground.look(Frame(rgb, 0.1))
+    found = foreground.find_body(STANDING, NOBODY)
+    assert found is not None
+    np.testing.assert_allclose(found, LYING, atol=10)
+
+
+def test_limbs_beside_somebody_known_are_not_somebody_new(foreground: Foreground) -> None:
+    arm = np.array([380, 200, 390, 320], np.float32)
+    watch(foreground, STANDING, arm, at=0.1)
+    assert foreground.find_newcomers(STANDING[None]) == []
+
+
+def test_what_stays_becomes_background_by_seconds_and_only_where_nobody_is_known(foreground: Foreground) -> None:
+    bag = np.array([60, 200, 160, 320], np.float32)
+    watch(foreground, bag, LYING, at=8.0, known=LYING[None])
+    watch(foreground, bag, LYING, at=8.1, known=LYING[None])
+    assert foreground.find_body(bag, NOBODY) is None
+    assert foreground.find_body(LYING, NOBODY) is not None
+
+
 def test_an_empty_hall_has_nobody(foreground: Foreground) -> None:
     watch(foreground, at=0.1)
     assert foreground.find_body(STANDING, NOBODY) is None
