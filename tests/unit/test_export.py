@@ -27,9 +27,11 @@ def network():
     with torch.no_grad():
         for module in made.modules():
             if isinstance(module, torch.nn.BatchNorm2d):
-                # As if it had learned: fresh statistics change nothing.
+                # As if it had learned: fresh statistics, scales and shifts change nothing.
                 module.running_mean.normal_()
                 module.running_var.uniform_(0.5, 2)
+                module.weight.uniform_(0.5, 2)
+                module.bias.normal_()
     return made.eval()
 
 

@@ -70,6 +70,13 @@ def test_a_quarter_of_the_size_says_much_the_same_and_adds_no_log_filter(network
     assert least_cosine(answer(quarter, chips, tmp_path, device), expected) > 0.98
 
 
+def test_ranges_hold_what_any_of_the_batches_held(network, content, chips, tmp_path):
+    quarter = quantise(content, [chips / 50, chips])
+    with torch.no_grad():
+        expected = network(torch.from_numpy(chips)).numpy()
+    assert least_cosine(answer(quarter, chips, tmp_path, "cpu"), expected) > 0.98
+
+
 def test_the_same_weights_give_the_same_bytes(content):
     assert halve_weights(content) == halve_weights(content)
 
