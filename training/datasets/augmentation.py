@@ -1,7 +1,7 @@
 """What may change in a window without changing what is done in it.
 
-Every change is drawn once a window and holds for all its frames, as a camera or a light would; only noise is new in
-each frame, and how strong it is each window's own. Shape legend as in training/networks/action.py; X = N·T pictures.
+Every change is drawn once a window and holds for all its frames, as a camera or a light would;
+only noise is new in each frame. Shape legend as in training/networks/action.py; X = N·T pictures.
 """
 
 import torch
@@ -70,9 +70,8 @@ def augment(
         x_NTCHW[window, :, :, top:bottom, left:right] = 255 * draw(3)[:, None, None]
 
     deviation_N = params.noise * draw(count)
-    # The windows of a batch share its noise: drawing it took a fifth of the time of all of this.
-    noise_TCHW = torch.randn(x_NTCHW.shape[1:], generator=generator)
-    x_NTCHW = x_NTCHW + deviation_N[:, None, None, None, None] * noise_TCHW
+    noise_NTCHW = torch.randn(x_NTCHW.shape, generator=generator)
+    x_NTCHW = x_NTCHW + deviation_N[:, None, None, None, None] * noise_NTCHW
     return x_NTCHW.clamp(0, 255).round().to(torch.uint8).permute(0, 1, 3, 4, 2), moved_NTM
 
 
@@ -84,8 +83,7 @@ def _recolour(x_NTCHW: Tensor, generator: torch.Generator) -> Tensor:
     mixture_NCC = mixture_NCC / mixture_NCC.sum(dim=2, keepdim=True)
     pure_N11 = torch.rand(count, 1, 1, generator=generator)
     recolour_NCC = pure_N11 * order_NCC + (1 - pure_N11) * mixture_NCC
-    # One product of matrices for each picture; einsum moves every pixel twice for the same.
-    recoloured_NTCHW = (recolour_NCC[:, None] @ x_NTCHW.flatten(3)).reshape(x_NTCHW.shape)
+    recoloured_NTCHW = torch.einsum("ntchw,ndc->ntdhw", x_NTCHW, recolour_NCC)
     inverted_N = torch.rand(count, generator=generator) < _INVERTED_SHARE
     recoloured_NTCHW[inverted_N] = 255 - recoloured_NTCHW[inverted_N]
     return recoloured_NTCHW
