@@ -127,7 +127,7 @@ def _listen(desk: Desk, options: argparse.Namespace, *, loaded: threading.Thread
             body = payload if isinstance(payload, bytes) else json.dumps(payload).encode()
             return await desk.answer(body, headers or {})
 
-    class Plane(DataPlane):  # type: ignore[misc]
+    class Plane(DataPlane):  # type: ignore[misc]  # kserve ships no types
         async def model_ready(self, model_name: str, disable_predictor_health_check: bool = False) -> bool:
             # The flag tells a request from a probe: while it drains a service is unready and answers nevertheless.
             known: bool = await super().model_ready(model_name, disable_predictor_health_check)
@@ -136,7 +136,7 @@ def _listen(desk: Desk, options: argparse.Namespace, *, loaded: threading.Thread
                 raise Refused(503, error_body(f"{desk.name} is not ready: {reason}"))
             return known
 
-    class Versions(ModelRepositoryExtension):  # type: ignore[misc]
+    class Versions(ModelRepositoryExtension):  # type: ignore[misc]  # kserve ships no types
         async def load(self, model_name: str) -> None:
             await self._require(model_name)
             try:

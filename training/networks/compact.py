@@ -64,10 +64,11 @@ class CompactNetwork(nn.Module):
         mean_3, layers = arrays[0], [x for x in arrays if x.ndim == 4]
         biases = [following for array, following in pairwise(arrays) if array.ndim == 4]
         projection_CD = next(x for x in arrays if x.ndim == 2)
+        assert self.stem.bias is not None
         with torch.no_grad():
             self.stem.weight.copy_(layers[0].sum(1, keepdim=True))
             shift = (_GREY_MEAN - mean_3.reshape(1, 3, 1, 1)) / _SCALE
-            self.stem.bias.copy_(biases[0] + (layers[0] * shift).sum((1, 2, 3)))  # type: ignore[union-attr]
+            self.stem.bias.copy_(biases[0] + (layers[0] * shift).sum((1, 2, 3)))
             own = [m for m in self.blocks.modules() if isinstance(m, nn.Conv2d)]
             for convolution, weights, bias in zip(own, layers[1:], biases[1:], strict=True):
                 convolution.weight.copy_(weights)

@@ -240,7 +240,7 @@ def server() -> Iterator[tuple[str, list[tuple[str, str]]]]:
     handler = type("Handler", (Sending,), {"asked": []})
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as running:
         threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
-        yield f"http://127.0.0.1:{running.server_address[1]}", handler.asked  # type: ignore[attr-defined]
+        yield f"http://127.0.0.1:{running.server_address[1]}", handler.asked  # type: ignore[attr-defined]  # given above
         running.shutdown()
 
 
